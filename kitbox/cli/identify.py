@@ -1,7 +1,9 @@
 """The command identify: who is on new photographs, by a catalogue of known individuals."""
 
+import shlex
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -178,6 +180,14 @@ def identify(
     _print_answers(found)
     print_line(f"page: {written.path}")
     print_line(f"table: {path}  ({format_duration(time.monotonic() - began)} in all)")
+    print_line(f"to confirm by eye: {_look_command(found.workspace.root)}")
+
+
+def _look_command(workspace: Path) -> str:
+    """Return the command that opens the matching desk, to type in the current folder."""
+    with suppress(ValueError):
+        workspace = workspace.relative_to(Path.cwd())
+    return f"kitbox look --workspace {shlex.quote(str(workspace))}"
 
 
 def _audit(opened: "OpenedCatalogue", options: "IdentifyOptions", *, as_json: bool) -> None:

@@ -1,7 +1,11 @@
 """Commands that show data and results in a browser: report, look."""
 
 import getpass
+import shlex
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,6 +36,9 @@ from kitbox.errors import KitboxError, counted
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import EmbedOptions
+    from kitbox.identification.identified_record import IdentifiedRecord
+    from kitbox.identification.photograph_answers import Answer
+    from kitbox.look.photographs import Photographs
     from kitbox.look.session import DecisionSession
     from kitbox.records import Embeddings, Holdout
     from kitbox.report.page import WrittenPage
@@ -172,7 +179,7 @@ def look(
         list[str] | None,
         typer.Argument(
             metavar="[NAME...]",
-            help="Trained plugins to compare by.",
+            help="Plugins to compare by; of a catalogue, default: those of 'kitbox identify'.",
             autocompletion=complete_members,
             show_default=False,
         ),
@@ -203,10 +210,12 @@ def look(
     It shows duplicates, suspect labels and all images; decisions go to decisions.csv at once, with
     who decided and when. With plugins it has a matching desk: each test photograph, or else each
     labelled one, beside the individuals that it may show. Without plugins, images are compared by
-    their perceptual hash, which finds copies but no individuals.
+    their perceptual hash, which finds copies but no individuals. In the workspace of a catalogue it
+    takes the network and the probabilities of 'kitbox identify'.
 
     \b
-    Example:
+    Examples:
+      kitbox look --workspace whales-kitbox --by Anna
       kitbox look tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
     from kitbox.look import photographs, review_items
@@ -214,6 +223,11 @@ def look(
     from kitbox.look.server import create_server, listen, open_browser
     from kitbox.look.session import DecisionSession
 
+    workspace, competition = open_workspace(folder)
+    is_catalogue = workspace.catalogue.is_file()
+    record = _identified(workspace) if is_catalogue else None
+    if not names and is_catalogue:
+        names = _networks(record, workspace)
     if not names:
         whitens = ["--whiten"] if whiten is not None else []
         given = [*whitens, *(["--view"] if view else []), *given_options(device)]
@@ -222,20 +236,31 @@ def look(
                 f"{given[0]} is for comparing by plugins; "
                 f"give one, as 'kitbox look NAME {given[0]} …'"
             )
-    workspace, competition = open_workspace(folder)
     with listen(port) as listening:
         listed = follow(photographs.load(workspace, competition))
         session = DecisionSession(workspace, listed, _login_name() if by is None else by)
         embeddings = holdout = None
         threshold = competition.threshold.similarity  # None unless it is fixed
+        answers, unused = _holding(record, listed, workspace)
         if names:
             embeddings = _embed(names, session, workspace, view, whiten, device.for_embedding())
             print_line(f"comparing {len(embeddings)} images")  # each with each: a minute for 30,000
-            if threshold is None and has_test(listed):
+            if threshold is None and not answers and has_test(listed):
                 holdout = _unseen_holdout(names, workspace, competition, view)
         bits = competition.holdout.near_duplicate_bits
         items = review_items.prepare(
-            competition.name, session, bits, tuple(names or ()), embeddings, threshold, holdout
+            competition.name,
+            session,
+            bits,
+            tuple(names or ()),
+            embeddings,
+            threshold,
+            holdout,
+            answers,
+        )
+        then = _next_command(names or [], folder, asks_test=has_test(listed), add=is_catalogue)
+        items = replace(
+            items, desk=replace(items.desk, unused=unused, then=then, is_first=is_catalogue)
         )
         server, address = create_server(items, listening)
         print_line(f"looking at {len(session.photographs.images)} images: {address}")
@@ -245,6 +270,63 @@ def look(
         with open_browser(address, workspace.cache) if browser else nullcontext():
             server.serve_forever()  # until Ctrl-C
     print_line(f"done; {len(session.state.decisions.rows)} decisions in {workspace.decisions}")
+    if then and session.can_undo:
+        print_line(f"next: {then}")
+
+
+def _identified(workspace: "Workspace") -> "IdentifiedRecord | None":
+    """Return the record of identify, None, told, where it cannot be read."""
+    from kitbox.identification import identified_record
+
+    try:
+        return identified_record.load(workspace)
+    except KitboxError as error:
+        print_line(f"without the answers of identify: {error}")
+        return None
+
+
+def _networks(record: "IdentifiedRecord | None", workspace: "Workspace") -> list[str]:
+    """Return the plugins that identify used, else those that it would use."""
+    if record is not None:
+        print_line(f"network: {', '.join(record.networks)}, which identify used")
+        return list(record.networks)
+    from kitbox.identification import network_choice
+
+    try:
+        choice = network_choice.choose(workspace)
+    except KitboxError as error:
+        print_line(f"without the matching desk: {error}")
+        return []
+    for sentence in choice.sentences:
+        print_line(sentence)
+    return [choice.name]
+
+
+def _holding(
+    record: "IdentifiedRecord | None", listed: "Photographs", workspace: "Workspace"
+) -> "tuple[Sequence[Answer], str]":
+    """Return the answers of identify that still hold, and a sentence, told, where they do not."""
+    if record is None:
+        return (), ""
+    changed = record.changed_since(workspace, listed.readable_digests)
+    if not changed:
+        return record.answers, ""
+    unused = (
+        f"the probabilities of identify are not shown: {changed} has changed since; "
+        "run 'kitbox identify' again"
+    )
+    print_line(unused)
+    return (), unused
+
+
+def _next_command(names: list[str], folder: Path | None, *, asks_test: bool, add: bool) -> str:
+    """Return the command that takes what was decided at the desk, '' where there is no desk."""
+    if not names:
+        return ""
+    command = "catalogue add" if add else f"{'ensemble' if asks_test else 'train'} "
+    words = [] if add else names if asks_test else names[:1]
+    place = "" if folder is None else f" --workspace {shlex.quote(str(folder))}"
+    return f"kitbox {command}{shlex.join(words)}{place}"
 
 
 def _unseen_holdout(

@@ -111,6 +111,11 @@ class Decision:
         return bool(self.by or self.time)
 
     @property
+    def words(self) -> str:
+        """What was decided, as "same a.jpg b.jpg"."""
+        return " ".join(part for part in (self.kind, self.subject, self.value) if part)
+
+    @property
     def images(self) -> tuple[str, ...]:
         """The images that the row names, without those of `fine`, which may be labels."""
         if self.kind in ("merge", "fine"):
@@ -296,7 +301,8 @@ class Decisions:
         """Return the links of images; `labels` are the labels of images of known individuals.
 
         Raises KitboxError, with all rows of the chain, where links make two labels one individual,
-        and where images are different that labels or other links make the same.
+        and where images are different that labels or other links make the same. It names who
+        decided, or the line of a row that was typed.
         """
         if not (self.linked or self.new):
             return NO_LINKS
@@ -457,12 +463,21 @@ class _LinkBuilder:
     def _lines(self, chain: list[_Node]) -> list[int]:
         return sorted({self.joined[one][other] for one, other in pairwise(chain)} - {0})
 
+    def _words(self, lines: Sequence[int]) -> str:
+        """Return the rows on these lines in words: who decided what, or the line of a typed row."""
+        row_of = {line: row for row, line in self.rows}
+        signed = [f"{row.by}'s '{row.words}'" for row in (row_of[line] for line in lines) if row.by]
+        typed = [str(line) for line in lines if not row_of[line].by]
+        if typed:
+            signed.insert(0, f"{'line' if len(typed) == 1 else 'lines'} {_joined(typed)}")
+        return _joined(signed)
+
     def _two_labels(self, label: str, other: str) -> KitboxError:
         chain = self._chain(("label", label), ("label", other))
         lines = self._lines(chain)
         return ContradictionError.of(
             f"'{chain[1][1]}' of '{label}' and '{chain[-2][1]}' of '{other}' are the same "
-            f"individual by {_line_words(lines)}",
+            f"individual by {self._words(lines)}",
             self.path,
             lines[-1],
             "correct or remove a row, or merge the labels",
@@ -471,7 +486,7 @@ class _LinkBuilder:
 
     def _not_different(self, row: Decision, line: int) -> KitboxError:
         chain = self._chain(("image", row.subject), ("image", row.value))
-        reasons = [_line_words(self._lines(chain))] if self._lines(chain) else []
+        reasons = [self._words(self._lines(chain))] if self._lines(chain) else []
         reasons += [f"the label '{name}'" for kind, name in chain if kind == "label"]
         return ContradictionError.of(
             f"'{row.subject}' and '{row.value}' are different, but the same individual by "
@@ -483,11 +498,9 @@ class _LinkBuilder:
         )
 
 
-def _line_words(lines: Sequence[int]) -> str:
-    """Return "line 2", "lines 2 and 5" or "lines 2, 3 and 5"."""
-    if len(lines) == 1:
-        return f"line {lines[0]}"
-    return f"lines {', '.join(map(str, lines[:-1]))} and {lines[-1]}"
+def _joined(words: Sequence[str]) -> str:
+    """Return "a", "a and b" or "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _last(rows: Iterator[Decision]) -> list[Decision]:

@@ -117,32 +117,63 @@ def nearest(
     individuals are compared only within each of `groups (n,)`. Takes n² time, and memory for a few
     hundred rows of n similarities.
     """
-    known = np.flatnonzero((labels != "") & (labels != (unknown or "")))
-    # sorted by label, so that images of one individual are a square on the diagonal
-    rows = known[np.argsort(labels[known], kind="stable")]
-    begins, ends = _squares(labels[rows])
-    code = _group_codes(groups, len(labels))[rows]
-    vectors = np.ascontiguousarray(embeddings.vectors[rows])
-    own = np.full(len(rows), -np.inf, dtype=np.float32)
-    other = np.full(len(rows), -np.inf, dtype=np.float32)
-    place = np.full(len(rows), -1, dtype=np.int64)
-    for start in range(0, len(rows), _ROWS):
-        cosines = vectors[start : start + _ROWS] @ vectors.T
-        stop = start + len(cosines)
-        here = np.arange(len(cosines))
-        cosines[here, start + here] = -np.inf
+    search = NearestSearch(embeddings, labels, unknown, groups)
+    for start, cosines in search.blocks():
+        search.add(start, cosines)
+    return search.found
+
+
+class NearestSearch:
+    """The search of `nearest`, block by block, so that others can look at the same cosines.
+
+    `rows (n,)` are the embeddings' rows of known individuals, sorted by label.
+    """
+
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        labels: Strings,
+        unknown: str | None,
+        groups: Strings | None = None,
+    ) -> None:
+        """Sort the images; see `nearest`."""
+        known = np.flatnonzero((labels != "") & (labels != (unknown or "")))
+        # sorted by label, so that images of one individual are a square on the diagonal
+        self.rows = known[np.argsort(labels[known], kind="stable")]
+        self._begins, self._ends = _squares(labels[self.rows])
+        self._code = _group_codes(groups, len(labels))[self.rows]
+        self._vectors = np.ascontiguousarray(embeddings.vectors[self.rows])
+        self._own = np.full(len(self.rows), -np.inf, dtype=np.float32)
+        self._other = np.full(len(self.rows), -np.inf, dtype=np.float32)
+        self._place = np.full(len(self.rows), -1, dtype=np.int64)
+
+    def blocks(self) -> Iterator[tuple[int, Floats]]:
+        """Yield the first of some rows and their cosines (b, n), -inf with themselves."""
+        for start in range(0, len(self.rows), _ROWS):
+            cosines = self._vectors[start : start + _ROWS] @ self._vectors.T
+            here = np.arange(len(cosines))
+            cosines[here, start + here] = -np.inf
+            yield start, cosines
+
+    def add(self, start: int, cosines: Floats) -> None:
+        """Look at a block, and overwrite it."""
+        here, stop = np.arange(len(cosines)), start + len(cosines)
         at = start
         while at < stop:
-            end = min(ends[at], stop)
-            square = cosines[at - start : end - start, begins[at] : ends[at]]
-            own[at:end] = square.max(axis=1)
+            end = min(self._ends[at], stop)
+            square = cosines[at - start : end - start, self._begins[at] : self._ends[at]]
+            self._own[at:end] = square.max(axis=1)
             square[:] = -np.inf
             at = end
-        cosines[code[start:stop, None] != code] = -np.inf
-        place[start:stop] = cosines.argmax(axis=1)
-        other[start:stop] = cosines[here, place[start:stop]]
-    place[np.isneginf(other)] = -1
-    return NearestImages(rows, own, other, place)
+        cosines[self._code[start:stop, None] != self._code] = -np.inf
+        self._place[start:stop] = cosines.argmax(axis=1)
+        self._other[start:stop] = cosines[here, self._place[start:stop]]
+
+    @property
+    def found(self) -> NearestImages:
+        """The nearest images, once all blocks were looked at."""
+        place = np.where(np.isneginf(self._other), -1, self._place)
+        return NearestImages(self.rows, self._own, self._other, place)
 
 
 def similar_pairs(

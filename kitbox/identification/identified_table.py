@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from kitbox.catalogue import catalogue_list, confirmations
 from kitbox.errors import KitboxError, counted
+from kitbox.identification import identified_record
 from kitbox.identification.photograph_answers import NAMED, Answer, Identification
 from kitbox.tables import read_header, read_rows, write_rows
 
@@ -26,7 +27,7 @@ class IdentifiedTable(NamedTuple):
 
 
 def save(found: Identification) -> IdentifiedTable:
-    """Write identified.csv into the workspace, a row for each photograph.
+    """Write identified.csv into the workspace, a row for each photograph, and its record.
 
     The column `confirmed` and columns that people added are for the person who checks the answers:
     see `catalogue.confirmations`. They are carried over by image, and a "yes" to another individual
@@ -54,6 +55,7 @@ def save(found: Identification) -> IdentifiedTable:
     kept = [row for image, row in filled.items() if image not in in_catalogue]
     header = (*COLUMNS, *extra)
     write_rows(path, [header, *([row.get(name, "") for name in header] for row in (*table, *kept))])
+    identified_record.save(found)
     return IdentifiedTable(path, tuple(_notes(kept, len(filled) - len(kept))))
 
 

@@ -104,8 +104,8 @@ class CandidateIndividual:
 class Answer:
     """Who a photograph shows: `verdict` is an individual, "new?" or "undecided".
 
-    The `candidates` are the likeliest individuals, best first. `new_probability` is that of an
-    individual which is not in the catalogue.
+    The `candidates` are the likeliest individuals, best first, and `others` those after them.
+    `new_probability` is that of an individual which is not in the catalogue.
     """
 
     image: str
@@ -114,6 +114,7 @@ class Answer:
     new_probability: float | None
     candidates: tuple[CandidateIndividual, ...]
     notes: tuple[str, ...] = ()
+    others: tuple[CandidateIndividual, ...] = ()
 
     @property
     def is_individual(self) -> bool:
@@ -133,7 +134,7 @@ class SearchedCatalogue:
     """A catalogue with the vectors of its photographs, calibrated.
 
     `images` are the readable photographs of the catalogue, `individuals (n,)` whom they show.
-    `network` names what embedded them, with whitening and matches. `sentences` are on how.
+    `network` names what embedded them, and `networks` each plugin of it. `sentences` are on how.
     """
 
     opened: OpenedCatalogue
@@ -141,6 +142,7 @@ class SearchedCatalogue:
     individuals: Strings
     calibration: CatalogueCalibration
     network: str
+    networks: tuple[str, ...]
     crop_margin: float | None
     sentences: tuple[str, ...]
 
@@ -220,7 +222,7 @@ def search_catalogue(
     calibration, evidence, used, dims = best_calibration(
         vectors, individuals, encounters, asked, sides=sides, whitenings=whitenings
     )
-    network = " + ".join(member.full_name for member in chosen)
+    networks = tuple(member.full_name for member in chosen)
     sentences = (
         [] if dims is None else [f"whitened to {dims} dimensions, which the calibration prefers"]
     )
@@ -250,7 +252,8 @@ def search_catalogue(
         images=images,
         individuals=individuals,
         calibration=calibration,
-        network=network,
+        network=" + ".join(networks),
+        networks=networks,
         crop_margin=next((m.crop_margin for m in chosen if m.crop_margin is not None), None),
         sentences=(calibration.encounters.sentence, *sentences),
     )
@@ -332,7 +335,7 @@ def _answer(
         columns = columns[np.argsort(-identities.probability[row, columns], kind="stable")]
     names = found.calibration.gallery.individuals
     candidates = []
-    for column in columns[:NAMED].tolist():
+    for column in columns.tolist():
         rank = int(np.flatnonzero(evidence.candidates[row] == column)[0])
         shown = evidence.photographs[row, rank]
         probability = None if identities is None else float(identities.probability[row, column])
@@ -356,8 +359,9 @@ def _answer(
         path=queries.paths[row],
         verdict=verdict,
         new_probability=new,
-        candidates=tuple(candidates),
+        candidates=tuple(candidates[:NAMED]),
         notes=notes.sentences,
+        others=tuple(candidates[NAMED:]),
     )
 
 

@@ -3,17 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from kitbox.competition.decisions import IMAGE_KINDS, PAIR_KINDS, Decision
+from kitbox.dataset.candidate_labels import CandidateSearch
 from kitbox.errors import KitboxError
 from kitbox.fusion.probability_curve import ProbabilityCurve, fit_curve
 from kitbox.look.photographs import Photographs
 from kitbox.look.session import ReviewState
-from kitbox.records import Embeddings, Holdout, Strings, strings
-from kitbox.retrieval import knn
+from kitbox.records import Embeddings, Floats, Holdout, Strings, rows_of, strings
+
+if TYPE_CHECKING:  # torch takes seconds to load, and a page without plugins needs none
+    from kitbox.identification.photograph_answers import Answer
 
 # Individuals beside a query, and photographs of each.
 _CANDIDATES, _PHOTOGRAPHS = 10, 8
@@ -26,32 +29,42 @@ ANSWERS = ("same", "different", *IMAGE_KINDS)
 
 @dataclass(frozen=True)
 class DeskCandidate:
-    """An individual that a query may show, by its label and its photographs, the best one first."""
+    """An individual that a query may show, by its label and its photographs, the best one first.
+
+    `probability` is that of 'kitbox identify', None without it.
+    """
 
     label: str
     images: tuple[str, ...]
     similarity: float
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
 class DeskQuery:
     """A photograph to decide about, and its candidates, best first.
 
-    `uncertainty` is the distance of the first candidate's probability from one half, or of its
-    similarity from the threshold or from that of the second one; least first is worth deciding.
+    `certainty` is the probability of the likeliest answer of 'kitbox identify', or the distance of
+    the first candidate's probability from one half, or of its similarity from the threshold or from
+    that of the second one; least first is worth deciding. `probability` is that the first candidate
+    is right; `new_probability` that it is a new individual, and `notes` are what identify noted.
     """
 
     image: str
     candidates: tuple[DeskCandidate, ...]
-    uncertainty: float = 0.0
+    certainty: float = 0.0
     probability: float | None = None
+    new_probability: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
     """The queue of queries, the most uncertain first, and by what it is sorted.
 
-    `order` is "threshold", "probability" or "gap"; `empty` is why there is no query.
+    `order` is "identified", "threshold", "probability" or "gap"; `empty` is why there is no query.
+    `unused` is why answers of 'kitbox identify' are not shown, '' where they are or there are none.
+    `then` is the command that takes the decisions, and `is_first` whether the page opens here.
     """
 
     queries: tuple[DeskQuery, ...] = ()
@@ -60,6 +73,9 @@ class Desk:
     empty: str = (
         "Matching needs a network. Stop this with Ctrl-C and name plugins: kitbox look NAME"
     )
+    unused: str = ""
+    then: str = ""
+    is_first: bool = False
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -116,13 +132,18 @@ def prepare_desk(
     state: ReviewState,
     threshold: float | None,
     holdout: Holdout | None = None,
+    *,
+    labelled: "LabelledQueries | None" = None,
+    answers: "Sequence[Answer]" = (),
 ) -> Desk:
     """Return the queue: test photographs, else labelled ones, each against the labelled others.
 
     Photographs of unknown individuals are queries too. The most uncertain query comes first: by
-    `threshold`, else by a probability where there are test photographs and `holdout`, whose queries
-    no network of the embeddings has seen, has enough queries to fit it to, else by the gap between
-    the first and the second candidate. Takes n² time.
+    `answers` of 'kitbox identify', which are shown as they are; else by `threshold`, else by a
+    probability where there are test photographs and `holdout`, whose queries no network of the
+    embeddings has seen, has enough queries to fit it to, else by the gap between the first and the
+    second candidate. Labelled photographs that were compared already are taken from `labelled`; of
+    others it takes the time of comparing each with all labelled ones.
     """
     known = _known(embeddings, state)
     if not known:
@@ -130,14 +151,23 @@ def prepare_desk(
     asked = _asked(embeddings, known, state)
     if not asked:
         return Desk(empty="No photograph is here to be asked about.")
-    queries = list(_with_candidates(asked, known, embeddings, state))
+    given = [_answered(one, state) for one in answers if one.image in set(asked)]
+    compared = {} if labelled is None else {query.image: query for query in labelled.found}
+    compared |= {query.image: query for query in given}
+    left = [image for image in asked if image not in compared]
+    compared |= {query.image: query for query in _with_candidates(left, known, embeddings, state)}
+    queries = [compared[image] for image in asked]
     curve = None
-    # a threshold that the user has set is one that decisions are made at
-    if threshold is None and holdout is not None and has_test(state.photographs):
-        curve = _fit(embeddings, known, state, holdout)
-    order = "threshold" if threshold is not None else "gap" if curve is None else "probability"
-    queries = [_measured(query, threshold, curve) for query in queries]
-    queries.sort(key=lambda query: query.uncertainty)  # stable: equals stay as listed
+    if any(query.new_probability is not None for query in given):
+        order = "identified"
+    elif threshold is not None:  # one that the user has set is one that decisions are made at
+        order = "threshold"
+    else:
+        if holdout is not None and has_test(state.photographs):
+            curve = _fit(embeddings, known, state, holdout)
+        order = "gap" if curve is None else "probability"
+    queries = [_measured(query, order, threshold, curve) for query in queries]
+    queries.sort(key=lambda query: query.certainty)  # stable: equals stay as listed
     # networks have trained on the labelled photographs, which the holdout's queries tell nothing of
     sides = {query.image: state.photographs.side(query.image) for query in queries}
     queries = [
@@ -198,6 +228,28 @@ def opinions(desk: Desk, state: ReviewState) -> Opinions:
         other = row.value if row.subject == query else row.subject
         person = found.setdefault(query, {}).setdefault(row.by, Opinion())
         person.add(row, individual(other, state))
+    return found
+
+
+def reached(desk: Desk, state: ReviewState) -> dict[str, Shown]:
+    """Return query → the individual that a chain of decisions about other photographs makes it.
+
+    Of queries that have a label, or that somebody decided about, there is none: these are asked of
+    each person. A new individual is named by a photograph that was called new.
+    """
+    links, given = state.links, opinions(desk, state)
+    new = {links.individual_of[image]: image for image in sorted(state.decisions.new)
+           if image in links.individual_of}  # fmt: skip
+    found = {}
+    for query in desk.queries:
+        number = links.individual_of.get(query.image, -1)
+        answered = any(one.answer for one in given.get(query.image, {}).values())
+        if number < 0 or answered or individual(query.image, state).has_label:
+            continue
+        if number in links.label_of:
+            found[query.image] = Shown(links.label_of[number], has_label=True)
+        elif number in links.new:
+            found[query.image] = Shown(new[number], has_label=False)
     return found
 
 
@@ -328,43 +380,73 @@ def _asked(embeddings: Embeddings, known: Sequence[str], state: ReviewState) -> 
     return [*(test or known), *unknown]
 
 
+class LabelledQueries:
+    """Queries among the labelled photographs, found while these are compared with each other."""
+
+    def __init__(self, embeddings: Embeddings, state: ReviewState) -> None:
+        """Find nothing yet; where there are test photographs, no labelled one is asked about."""
+        known = [] if has_test(state.photographs) else _known(embeddings, state)
+        self._search = _search(known, state) if known else None
+        self._state = state
+        self.found: list[DeskQuery] = []
+
+    def add(self, start: int, cosines: Floats) -> None:
+        """Look at the similarities (b, n) of the photographs from a place on, sorted by label."""
+        if self._search is not None:
+            rows = self._search.image_ids[start : start + len(cosines)]
+            self.found += _queries(rows, cosines, self._search, self._state)
+
+
+def _search(known: Sequence[str], state: ReviewState) -> CandidateSearch:
+    images = strings(list(known))
+    labels = strings([state.label(image) for image in known])
+    return CandidateSearch(images, labels, state.photographs.groups(images))
+
+
+def _queries(
+    images: Strings, similarity: Floats, search: CandidateSearch, state: ReviewState
+) -> Iterator[DeskQuery]:
+    groups = state.photographs.groups(images)
+    found = search.candidates(similarity, _CANDIDATES, _PHOTOGRAPHS, groups)
+    for image, candidates in zip(images.tolist(), found, strict=True):
+        yield DeskQuery(image, tuple(DeskCandidate(*candidate) for candidate in candidates))
+
+
 def _with_candidates(
     asked: Sequence[str], known: Sequence[str], embeddings: Embeddings, state: ReviewState
 ) -> Iterator[DeskQuery]:
     """Yield queries with their candidates; a query is no candidate of its own."""
-    label_of = {image: state.label(image) for image in known}
-    ordered = sorted(known, key=lambda image: (label_of[image], image))
-    labels, starts = np.unique(strings([label_of[image] for image in ordered]), return_index=True)
-    ends = np.append(starts[1:], len(ordered))
-    gallery_ids, query_ids = strings(ordered), strings(list(asked))
-    gallery, vectors = embeddings.of(gallery_ids).vectors, embeddings.of(query_ids).vectors
-    places = {image: place for place, image in enumerate(ordered)}
-    groups = state.photographs.groups(query_ids), state.photographs.groups(gallery_ids)
-    width = max(_BLOCK_SIZE // max(len(ordered), 1), 1)
+    if not asked:
+        return
+    search = _search(known, state)
+    gallery = embeddings.of(search.image_ids).vectors
+    query_ids = strings(list(asked))
+    own = rows_of(query_ids, search.image_ids)
+    width = max(_BLOCK_SIZE // len(search.image_ids), 1)
     for start in range(0, len(asked), width):
-        similarity = vectors[start : start + width] @ gallery.T
-        rows = range(start, min(start + width, len(asked)))
-        for row, place in ((row, places[asked[row]]) for row in rows if asked[row] in places):
-            similarity[row - start, place] = -np.inf
-        if groups[0] is not None and groups[1] is not None:
-            similarity[groups[0][start : start + width, None] != groups[1]] = -np.inf
-        best = np.maximum.reduceat(similarity, starts, axis=1)
-        columns = knn.best_columns(best, min(_CANDIDATES, len(labels)))
-        for row in rows:
-            values = similarity[row - start]
-            found = [
-                _candidate(str(labels[column]), values[starts[column] : ends[column]],
-                           gallery_ids[starts[column] : ends[column]])
-                for column in columns[row - start].tolist()
-                if best[row - start, column] > -np.inf
-            ]  # fmt: skip
-            yield DeskQuery(asked[row], tuple(found))
+        images, of_images = query_ids[start : start + width], own[start : start + width]
+        similarity = embeddings.of(images).vectors @ gallery.T
+        similarity[np.flatnonzero(of_images >= 0), of_images[of_images >= 0]] = -np.inf
+        yield from _queries(images, similarity, search, state)
 
 
-def _candidate(label: str, similarity: np.ndarray, images: Strings) -> DeskCandidate:
-    order = np.argsort(-similarity, kind="stable")[:_PHOTOGRAPHS]
-    shown = [str(images[place]) for place in order if similarity[place] > -np.inf]
-    return DeskCandidate(label, tuple(shown), float(similarity[order[0]]))
+def _answered(answer: "Answer", state: ReviewState) -> DeskQuery:
+    """Return the query that 'kitbox identify' answered, with further photographs of each."""
+    candidates = []
+    for one in (*answer.candidates, *answer.others):
+        members = state.members.get(state.decisions.merged.get(one.individual, one.individual), ())
+        images = dict.fromkeys((*one.photographs, *members))
+        shown = tuple(image for image in images if image in state.photographs.rows)
+        candidates.append(
+            DeskCandidate(one.individual, shown[:_PHOTOGRAPHS], one.similarity, one.probability)
+        )
+    return DeskQuery(
+        answer.image,
+        tuple(one for one in candidates if one.images),
+        answer.certainty,
+        new_probability=answer.new_probability,
+        notes=answer.notes,
+    )
 
 
 def _fit(
@@ -391,16 +473,19 @@ def _fit(
 
 
 def _measured(
-    query: DeskQuery, threshold: float | None, curve: ProbabilityCurve | None
+    query: DeskQuery, order: str, threshold: float | None, curve: ProbabilityCurve | None
 ) -> DeskQuery:
-    """Return the query with its uncertainty; one without candidates comes last."""
+    """Return the query with its certainty; one without candidates comes last."""
     if not query.candidates:
-        return DeskQuery(query.image, (), np.inf)
+        return replace(query, certainty=np.inf)
+    if order == "identified":
+        # what identify was not asked about comes after its answers, which are below 1
+        return query if query.new_probability is not None else replace(query, certainty=2.0)
     first = query.candidates[0].similarity
-    if threshold is not None:
-        return DeskQuery(query.image, query.candidates, abs(first - threshold))
+    if order == "threshold" and threshold is not None:
+        return replace(query, certainty=abs(first - threshold))
     if curve is not None:
         probability = float(curve.probability(np.array([first]))[0])
-        return DeskQuery(query.image, query.candidates, abs(probability - 0.5), probability)
+        return replace(query, certainty=abs(probability - 0.5), probability=probability)
     second = query.candidates[1].similarity if len(query.candidates) > 1 else -1.0
-    return DeskQuery(query.image, query.candidates, first - second)
+    return replace(query, certainty=first - second)

@@ -1,11 +1,12 @@
 """Values of the matching desk that the page receives as JSON."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from kitbox.competition.decisions import PAIR_KINDS, Decision
+from kitbox.competition.decisions import IMAGE_KINDS, PAIR_KINDS, Decision
 from kitbox.errors import KitboxError, counted
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.look import desk, payloads, point_pairs
@@ -18,35 +19,53 @@ from kitbox.workspace import Workspace
 
 def counts(shown: Desk, state: ReviewState, person: str) -> dict[str, int]:
     """Return how many queries are open for a person, and how many there are."""
-    given = desk.opinions(shown, state) if len(shown) else {}
-    settled = sum(desk.is_settled(of_query, person) for of_query in given.values())
-    return {"open": len(shown) - settled, "all": len(shown)}
+    settled = _settled(shown, state, person) if len(shown) else set()
+    return {"open": len(shown) - len(settled), "all": len(shown)}
 
 
 def overview(shown: Desk, state: ReviewState, person: str) -> dict[str, Any]:
     """Return the queue for a person: which queries are settled, and the progress of everyone.
 
     `settled` has 1 for each query that is not asked any more, in the order of the queue; `decided`
-    counts those that the person answered.
+    counts those that the person answered, `reached` those that only other decisions answer.
+    `results` counts the answers of the person by kind, and the individuals that they found.
     """
     given = desk.opinions(shown, state)
     names = {person, *(name for of_query in given.values() for name in of_query)}
+    settled = _settled(shown, state, person)
     return {
         "person": person,
         "order": shown.order,
         "threshold": shown.threshold,
         "empty": shown.empty,
-        "settled": [
-            int(desk.is_settled(given.get(query.image, {}), person)) for query in shown.queries
-        ],
+        "unused": shown.unused,
+        "then": shown.then,
+        "settled": [int(query.image in settled) for query in shown.queries],
         "people": [{"name": name, "decided": _answered(given, name)} for name in sorted(names)],
         "decided": _answered(given, person),
+        "reached": len(desk.reached(shown, state)),
         "poor": sum(
             any(one.answer == "poor" for one in of_query.values()) for of_query in given.values()
         ),
+        "results": _results(given, person),
         "disagreements": len(desk.disagreements(given)),
         "gone": desk.gone(state),
     }
+
+
+def _settled(shown: Desk, state: ReviewState, person: str) -> set[str]:
+    """Return the queries that a person is not asked any more."""
+    given = desk.opinions(shown, state)
+    found = {image for image, people in given.items() if desk.is_settled(people, person)}
+    return found | desk.reached(shown, state).keys()
+
+
+def _results(given: desk.Opinions, person: str) -> dict[str, int]:
+    own = [people[person] for people in given.values() if person in people]
+    answers = Counter(one.answer for one in own)
+    individuals = {shown for one in own if one.answer == "same" for shown in one.same}
+    found = {answer: answers[answer] for answer in ("same", *IMAGE_KINDS)}
+    return found | {"individuals": len(individuals)}
 
 
 def query(shown: Desk, place: int, state: ReviewState, person: str) -> dict[str, Any]:
@@ -61,15 +80,19 @@ def query(shown: Desk, place: int, state: ReviewState, person: str) -> dict[str,
     rows = desk.rows_about(asked.image, desk.query_images(shown), state)
     given = desk.opinions(shown, state)
     of_query = given.get(asked.image, {})
+    by_others = desk.reached(shown, state).get(asked.image)
     return {
         "place": place,
         "image": payloads.large_image(asked.image, state),
-        "probability": None if asked.probability is None else round(asked.probability, 3),
+        "probability": _rounded(asked.probability),
+        "newProbability": _rounded(asked.new_probability),
+        "notes": asked.notes,
         "refused": desk.refusals(asked, None, state),
         "candidates": [_candidate(one, asked, rows, state) for one in asked.candidates],
         "answers": [_opinion(name, one) for name, one in of_query.items()],
         "disagree": asked.image in desk.disagreements({asked.image: of_query}),
-        "settled": desk.is_settled(of_query, person),
+        "settled": by_others is not None or desk.is_settled(of_query, person),
+        "reached": None if by_others is None else by_others._asdict(),
         "seen": len(rows),
     }
 
@@ -110,7 +133,8 @@ def points(
             [*end, bool(agrees)]
             for end, agrees in zip(ends.tolist(), found.agrees.tolist(), strict=True)
         ],
-        "note": f"{counted(count, 'matched point')} of SIFT, of which {agree} agree",
+        "note": f"SIFT matches {counted(count, 'point')}, "
+        + (f"{agree} of them on one surface" if agree else "which do not agree on a surface"),
     }
 
 
@@ -122,6 +146,11 @@ def signed(row: Decision) -> dict[str, str]:
 def _answered(given: desk.Opinions, person: str) -> int:
     own = (of_query.get(person) for of_query in given.values())
     return sum(one is not None and bool(one.answer) for one in own)
+
+
+def _rounded(probability: float | None) -> float | None:
+    """Return a probability with the digits of identified.csv."""
+    return None if probability is None else round(probability, 3)
 
 
 def _opinion(name: str, one: Opinion) -> dict[str, Any]:
@@ -152,6 +181,7 @@ def _candidate(
         "label": label,
         "refused": desk.refusals(query, candidate, state),
         "similarity": round(candidate.similarity, 4),
+        "probability": _rounded(candidate.probability),
         "images": [payloads.large_image(image, state) for image in candidate.images],
         "photographCount": len(state.members.get(label, [])),
         "answers": [signed(row) for row in last.values()],

@@ -67,6 +67,12 @@ class Photographs:
         """The ids of images that can be shown."""
         return strings([i for i in self.images.image_ids.tolist() if i not in self.problems])
 
+    @cached_property
+    def readable_digests(self) -> dict[str, str]:
+        """Each image that can be shown → the digest of its file."""
+        pairs = zip(self.images.image_ids.tolist(), self.images.file_digests.tolist(), strict=True)
+        return {image: digest for image, digest in pairs if image not in self.problems}
+
     def side(self, image_id: str) -> str:
         """Return the side of an image."""
         return str(self.sides[self.rows[image_id]])

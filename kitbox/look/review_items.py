@@ -1,9 +1,10 @@
 """Findings to review: images that are copies of each other, and labels that look wrong."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,11 +23,14 @@ from kitbox.dataset.label_errors import LabelSuspect, NearestImages
 from kitbox.dataset.near_duplicates import Pairs
 from kitbox.errors import KitboxError
 from kitbox.look import photographs
-from kitbox.look.desk import Desk, prepare_desk
+from kitbox.look.desk import Desk, LabelledQueries, prepare_desk
 from kitbox.look.jpeg_cache import JpegCache
 from kitbox.look.photographs import Photographs
 from kitbox.look.session import DecisionSession, ReviewState
 from kitbox.records import Embeddings, Holdout, Strings, strings
+
+if TYPE_CHECKING:
+    from kitbox.identification.photograph_answers import Answer
 
 # Images shown of one item; the others of a large group are reached by their label.
 _MAX_IMAGES = 24
@@ -111,6 +115,7 @@ def prepare(
     embeddings: Embeddings | None = None,
     threshold: float | None = None,
     holdout: Holdout | None = None,
+    answers: "Sequence[Answer]" = (),
 ) -> Review:
     """Return the review of a competition with the items that are not settled yet.
 
@@ -118,7 +123,8 @@ def prepare(
     recognise no individual, so there are no suspects and no matching desk. Hashes of
     near-duplicates differ in at most `bits`. `threshold` is the similarity at which an individual
     is taken for known, None where it is not set. `holdout` is one whose queries no network of the
-    plugins has seen, None where there is none.
+    plugins has seen, None where there is none. `answers` are those of 'kitbox identify' that hold.
+    The labelled photographs are compared with each other once, for all that is shown.
     """
     state = session.state
     suspects: list[ReviewItem] = []
@@ -127,10 +133,13 @@ def prepare(
         embeddings = photographs.hash_embeddings(session.photographs)
         duplicates = find_duplicates(state, bits)
     else:
-        near = nearest_labelled(embeddings, state)
+        labelled = LabelledQueries(embeddings, state)
+        near = nearest_labelled(embeddings, state, labelled)
         suspects = find_suspects(embeddings, near, state)
         duplicates = find_duplicates(state, bits, embeddings, near.limit)
-        desk = prepare_desk(embeddings, state, threshold, holdout)
+        desk = prepare_desk(
+            embeddings, state, threshold, holdout, labelled=labelled, answers=answers
+        )
     return Review(
         name=name,
         by=by,
@@ -154,11 +163,21 @@ def side_by_side(images: Iterable[str], state: ReviewState) -> ReviewItem:
     )
 
 
-def nearest_labelled(embeddings: Embeddings, state: ReviewState) -> NearestImages:
-    """Return the nearest images of each labelled image in use; takes n² time."""
+def nearest_labelled(
+    embeddings: Embeddings, state: ReviewState, queries: LabelledQueries | None = None
+) -> NearestImages:
+    """Return the nearest images of each labelled image in use; takes n² time.
+
+    `queries` of the desk are found on the way, by the same similarities.
+    """
     part, labels = _labelled_in_use(embeddings, state)
     images = state.photographs
-    return label_errors.nearest(part, labels, images.unknown, images.groups(part.image_ids))
+    search = label_errors.NearestSearch(part, labels, images.unknown, images.groups(part.image_ids))
+    for start, cosines in search.blocks():
+        if queries is not None:
+            queries.add(start, cosines)
+        search.add(start, cosines)
+    return search.found
 
 
 def find_suspects(

@@ -149,6 +149,7 @@ def _overview(review: Review, state: ReviewState) -> dict[str, Any]:
         "suspects": counts(review.suspects),
         "duplicates": counts(review.duplicates),
         "desk": desk_payloads.counts(review.desk, state, review.session.by),
+        "deskFirst": review.desk.is_first,
         "decisions": len(state.decisions.rows),
         "canUndo": review.session.can_undo,
         "file": str(review.session.path),

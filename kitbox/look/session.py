@@ -10,7 +10,14 @@ from threading import RLock
 
 from kitbox.competition import decisions
 from kitbox.competition.boxes import Corners
-from kitbox.competition.decisions import PAIR_KINDS, ContradictionError, Decision, Decisions, Links
+from kitbox.competition.decisions import (
+    NO_LINKS,
+    PAIR_KINDS,
+    ContradictionError,
+    Decision,
+    Decisions,
+    Links,
+)
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.look.photographs import Photographs
@@ -220,6 +227,14 @@ class ReviewState:
         return None if x0 != x0 else (x0, y0, x1, y1)  # NaN: it has none
 
     @cached_property
+    def links(self) -> Links:
+        """The links of images; none where a row written by hand contradicts another one."""
+        try:
+            return _check_links(self)
+        except ContradictionError:
+            return NO_LINKS
+
+    @cached_property
     def own_pairs(self) -> dict[tuple[str, frozenset[str]], str]:
         """Who decided and a pair of images → what they think of it now: "same" or "different"."""
         numbered = enumerate(self.decisions.rows)
@@ -302,7 +317,11 @@ def check_decision(decision: Decision, state: ReviewState) -> None:
     if kind == "new":
         _check_new(subject, state)
     if kind != "fine":
-        _check_links(state.with_decision(decision))
+        try:
+            _check_links(state.with_decision(decision))
+        except ContradictionError as error:  # its line is not written, and rows have no lines here
+            fix = error.fix.replace("correct or remove a row", "take an earlier decision back")
+            raise KitboxError(error.what, fix=fix) from error
 
 
 def refusals(image_id: str, state: ReviewState) -> dict[str, str]:
@@ -342,7 +361,7 @@ def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:
         if row.kind == "merge" or (row.kind == "fine" and not row.value):
             for label in lost & {row.subject, row.value}:
                 raise KitboxError(
-                    f"the label '{label}' exists only by this decision, and '{_words(row)}' needs "
+                    f"the label '{label}' exists only by this decision, and '{row.words}' needs "
                     f"it; {_since(row)}"
                 )
     decided = Decisions(tuple(remaining), state.decisions.path, tuple(lines))
@@ -359,12 +378,8 @@ def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:
 def _since(row: Decision) -> str:
     """Return who made a decision that has to be taken back before an earlier one."""
     if row.by:
-        return f"{row.by} decided '{_words(row)}' since; take that back first"
-    return f"'{_words(row)}' was decided since; take that back first"
-
-
-def _words(row: Decision) -> str:
-    return " ".join(part for part in (row.kind, row.subject, row.value) if part)
+        return f"{row.by} decided '{row.words}' since; take that back first"
+    return f"'{row.words}' was decided since; take that back first"
 
 
 def _check_links(state: ReviewState) -> Links:

@@ -281,6 +281,15 @@ def test_the_last_row_of_a_pair_counts_in_either_order() -> None:
     assert len(again.pairs) == 1
 
 
+def test_a_contradiction_names_who_decided() -> None:
+    rows = [
+        Decision("same", "x", "y", by="Anna"), Decision("same", "y", "i"),
+        Decision("different", "i", "x", by="Cleo"),
+    ]  # fmt: skip
+    with pytest.raises(KitboxError, match="individual by line 3 and Anna's 'same x y'; correct"):
+        Decisions(tuple(rows), lines=(2, 3, 4)).link({})
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -1,7 +1,10 @@
 """The desk: its queue, the candidates of a query, and what several people decide."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import cos, radians, sin
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +13,13 @@ from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision, Decisions
 from kitbox.errors import KitboxError
 from kitbox.fusion.probability_curve import fit_curve
-from kitbox.look import desk
+from kitbox.identification.photograph_answers import Answer, CandidateIndividual
+from kitbox.look import desk, desk_payloads, review_items
 from kitbox.look.desk import (
     Desk,
     DeskCandidate,
     DeskQuery,
+    LabelledQueries,
     Shown,
     answer_rows,
     opinions,
@@ -68,7 +73,7 @@ def test_the_least_gap_between_two_individuals_comes_first(session: DecisionSess
     assert found.order == "gap"
     assert [query.image for query in found.queries[:2]] == ["t_1.png", "unknown.png"]
     gap = cos(radians(25.6 - 3)) - cos(radians(50 - 25.6))
-    assert found.queries[0].uncertainty == pytest.approx(gap, abs=1e-5)
+    assert found.queries[0].certainty == pytest.approx(gap, abs=1e-5)
 
 
 def test_the_similarity_nearest_to_the_threshold_comes_first(session: DecisionSession) -> None:
@@ -76,7 +81,7 @@ def test_the_similarity_nearest_to_the_threshold_comes_first(session: DecisionSe
     found = desk_of(session.state, similarity + 1e-4)
     assert found.order == "threshold"
     assert [query.image for query in found.queries[:2]] == ["unknown.png", "t_1.png"]
-    assert found.queries[0].uncertainty == pytest.approx(1e-4, abs=1e-6)
+    assert found.queries[0].certainty == pytest.approx(1e-4, abs=1e-6)
 
 
 def holdout_of(photographs: Photographs, answers: dict[str, str]) -> Holdout:
@@ -122,7 +127,7 @@ def test_a_probability_is_fitted_to_what_the_holdout_s_training_side_answers(
     [first] = [query for query in found.queries if query.image == "t_0.png"]
     [expected] = curve.probability(np.array([1.0])).tolist()
     assert first.probability == pytest.approx(expected, abs=1e-3)
-    uncertain = [query.uncertainty for query in found.queries]
+    uncertain = [query.certainty for query in found.queries]
     assert uncertain == sorted(uncertain)
     # the networks have seen it in training
     [seen] = [query for query in found.queries if query.image == "unknown.png"]
@@ -168,6 +173,104 @@ def test_within_groups_only_individuals_of_the_group_are_candidates(
     found = desk_of(state_of(replace(photographs, images=images, within_group=True)))
     [query] = [query for query in found.queries if query.image == "t_0.png"]
     assert [one.images for one in query.candidates] == [("1_0.png",), ("2_0.png",)]
+
+
+def test_labelled_queries_are_found_while_the_labelled_are_compared(
+    session: DecisionSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs = session.photographs
+    sides = np.where(photographs.sides == "test", "index", photographs.sides)
+    state = state_of(replace(photographs, sides=sides))
+    embeddings = circle_embeddings(photographs)
+    alone = desk_of(state)
+    labelled = LabelledQueries(embeddings, state)
+    review_items.nearest_labelled(embeddings, state, labelled)
+    compared: list[str] = []
+    compare = desk._with_candidates
+
+    def noted(asked: list[str], *given: Any) -> Iterator[DeskQuery]:
+        compared.extend(asked)
+        return compare(asked, *given)
+
+    monkeypatch.setattr(desk, "_with_candidates", noted)
+    found = prepare_desk(embeddings, state, None, labelled=labelled)
+    assert compared == ["unknown.png"]
+    for one, other in zip(found.queries, alone.queries, strict=True):
+        assert one.image == other.image
+        assert [(c.label, c.images) for c in one.candidates] == [
+            (c.label, c.images) for c in other.candidates
+        ]
+
+
+def answer_of(
+    image: str, new: float, *, notes: tuple[str, ...] = (), **individuals: float
+) -> Answer:
+    """Return an answer of identify: the probability of a new individual and of known ones."""
+    candidates = tuple(
+        CandidateIndividual(
+            individual=name, similarity=0.5, probability=p, photographs=(f"{name[2:]}_2.png",)
+        )
+        for name, p in individuals.items()
+    )
+    return Answer(
+        image=image,
+        path=Path(image),
+        verdict="undecided",
+        new_probability=new,
+        candidates=candidates[:3],
+        others=candidates[3:],
+        notes=notes,
+    )
+
+
+def test_answers_of_identify_are_shown_and_the_least_certain_comes_first(
+    session: DecisionSession,
+) -> None:
+    state = state_of(session.photographs)
+    answers = [
+        answer_of("t_0.png", 0.05, w_0=0.9, w_1=0.02),
+        answer_of("t_1.png", 0.4, w_1=0.3, w_0=0.2, w_2=0.04, w_3=0.02, notes=("a copy",)),
+        answer_of("t_2.png", 0.7, w_2=0.2),
+        answer_of("gone.png", 0.5, w_2=0.2),
+    ]
+    found = prepare_desk(circle_embeddings(session.photographs), state, 0.9, answers=answers)
+    assert found.order == "identified"
+    assert [query.image for query in found.queries[:3]] == ["t_1.png", "t_2.png", "t_0.png"]
+    first = found.queries[0]
+    assert (first.new_probability, first.notes) == (0.4, ("a copy",))
+    assert [(one.label, one.probability) for one in first.candidates] == [
+        ("w_1", 0.3), ("w_0", 0.2), ("w_2", 0.04), ("w_3", 0.02)
+    ]  # fmt: skip
+    # the photograph that speaks for it comes first, then others of the individual
+    assert first.candidates[0].images == ("1_2.png", "1_0.png", "1_1.png", "1_3.png")
+    # what identify was not asked about is still there, by similarity
+    left = found.queries[3:]
+    assert {query.image for query in left} == {*TESTS[3:], "unknown.png"}
+    assert all(query.new_probability is None and query.candidates for query in left)
+
+
+def test_answers_without_calibration_are_in_order_of_the_gap(session: DecisionSession) -> None:
+    state = state_of(session.photographs)
+    answer = replace(answer_of("t_0.png", 0.0, w_1=0.0, w_0=0.0), new_probability=None)
+    found = prepare_desk(circle_embeddings(session.photographs), state, None, answers=[answer])
+    assert found.order == "gap"
+    assert [one.label for one in desk.query_of(found, "t_0.png").candidates] == ["w_1", "w_0"]
+
+
+def test_a_query_is_answered_through_decisions_about_others(session: DecisionSession) -> None:
+    found = desk_of(state_of(session.photographs))
+    rows = [
+        ("same", "t_1.png", "t_0.png", "Anna"), ("same", "t_3.png", "t_2.png", "Anna"),
+        ("same", "t_5.png", "t_4.png", "Anna"),
+    ]  # fmt: skip
+    assert desk.reached(found, state_of(session.photographs, *rows)) == {}
+    rows += [("same", "t_1.png", "0_0.png", "Ben"), ("new", "t_3.png", "", "Ben")]
+    state = state_of(session.photographs, *rows)
+    assert desk.reached(found, state) == {"t_0.png": W_0, "t_2.png": Shown("t_3.png", False)}
+    assert desk_payloads.counts(found, state, "Anna") == {"open": 9 - 5, "all": 9}
+    # who decided about it themselves is counted there
+    state = state_of(session.photographs, *rows, ("new", "t_2.png", "", "Ben"))
+    assert desk.reached(found, state) == {"t_0.png": W_0}
 
 
 def test_an_empty_desk_tells_why(session: DecisionSession) -> None:

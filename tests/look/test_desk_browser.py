@@ -192,6 +192,31 @@ def test_digits_on_an_empty_desk_do_nothing(tmp_path: Path, browser: Any) -> Non
         assert user.text("#message") == ""
 
 
+def test_at_the_end_of_the_queue_is_what_was_decided_and_the_next_command(
+    tmp_path: Path, browser: Any
+) -> None:
+    workspace, competition = write_competition(tmp_path)
+    review = desk_review(workspace, competition, "Anna")
+    shown = replace(review.desk, queries=review.desk.queries[:2], then="kitbox catalogue add")
+    with served(browser, replace(review, desk=shown), ".bench .card") as user:
+        user.open("#/match", ".bench")
+        user.press("?")
+        user.wait(lambda: "Look closer" in user.text("dialog h3"))
+        user.press("?", "s", "n")
+        user.wait(lambda: user.find_all(".summary"), "the summary")
+        user.wait(lambda: user.current_address() == "#/match/end")
+        summary = user.text(".summary")
+        assert "All queries are decided" in summary
+        assert "1 photograph of 1 known individual" in summary
+        assert "1 of a new individual" in summary
+        assert "Anna" in user.text(".people")
+        assert user.text(".then code") == "kitbox catalogue add"
+        user.press("u")
+        user.wait(lambda: user.find_all(".bench"), "the query that is open again")
+        user.wait(lambda: user.current_address() == "#/match/2")
+        assert [row[0] for row in user.rows()] == ["same"]
+
+
 def test_zooming_out_of_a_box_shows_the_whole_photograph(desk_user: BrowserUser) -> None:
     desk_user.open("#/image/0_1.png", ".viewer img")  # it has a box
     [picture] = desk_user.find_all(".viewer img")

@@ -10,11 +10,13 @@ from PIL import Image
 
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
+from kitbox.look.desk import prepare_desk
 from kitbox.look.session import DecisionSession
 from kitbox.records import strings
 from kitbox.workspace import Workspace
 from tests.look.sample_desk import at_desk
 from tests.look.sample_review import HOSTILE_LABEL, PageClient
+from tests.look.test_desk import answer_of
 
 
 def client(session: DecisionSession, by: str) -> PageClient:
@@ -232,7 +234,7 @@ def test_matched_points_lie_in_both_pictures(session: DecisionSession, tmp_path:
                for x, y in (ends[:2], ends[2:]))  # fmt: skip
     assert np.median([pair[2] - pair[0] for pair in agreeing]) == pytest.approx(30, abs=1)
     assert found.json["note"] == (
-        f"{len(pairs)} matched points of SIFT, of which {len(agreeing)} agree"
+        f"SIFT matches {len(pairs)} points, {len(agreeing)} of them on one surface"
     )
 
 
@@ -243,3 +245,27 @@ def test_points_of_pictures_that_have_none_are_refused(anna: PageClient) -> None
     assert lost.status_code == 404
     broken = anna.get("/api/desk/points", {"query": "0_0.png", "candidate": "broken.png"})
     assert "no points can be matched: " in broken.json["error"]
+
+
+def test_probabilities_of_identify_have_the_digits_of_its_table(session: DecisionSession) -> None:
+    review = at_desk(session)
+    answers = [answer_of("t_0.png", 0.12345, w_0=0.87654, notes=("a copy",))]
+    found = prepare_desk(review.embeddings, session.state, None, answers=answers)
+    page = PageClient(replace(review, desk=replace(found, unused="", then="kitbox catalogue add")))
+    query = page.get("/api/desk/query", {"place": 0}).json
+    assert (query["image"]["id"], query["newProbability"]) == ("t_0.png", 0.123)
+    assert query["candidates"][0]["probability"] == 0.877
+    assert query["notes"] == ["a copy"]
+    assert page.get("/api/desk").json["then"] == "kitbox catalogue add"
+
+
+def test_the_results_of_a_person_are_counted(anna: PageClient) -> None:
+    answer(anna, "same")
+    answer(anna, "same", "1_0.png", "t_1.png")
+    answer(anna, "same", "0_2.png", "t_2.png")
+    answer(anna, "new", "", "t_3.png")
+    answer(anna, "poor", "", "t_4.png")
+    answer(anna, "different", "5_0.png", "t_5.png")
+    assert anna.get("/api/desk").json["results"] == {
+        "same": 3, "new": 1, "unsure": 0, "poor": 1, "individuals": 2
+    }  # fmt: skip

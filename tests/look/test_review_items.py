@@ -106,13 +106,13 @@ def suspects_of(review: Review, angles: dict[str, float]) -> list[ReviewItem]:
 def test_images_are_compared_once_for_suspects_and_duplicates(
     review: Review, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compare, calls = label_errors.nearest, []
+    search, calls = label_errors.NearestSearch, []
 
-    def counted(*given: Any) -> label_errors.NearestImages:
+    def counted(*given: Any) -> label_errors.NearestSearch:
         calls.append(given)
-        return compare(*given)
+        return search(*given)
 
-    monkeypatch.setattr(label_errors, "nearest", counted)
+    monkeypatch.setattr(label_errors, "NearestSearch", counted)
     prepare(review.name, review.session, 6, ("tiny",), embeddings_at(review, {"0_1.png": 0.0}))
     assert len(calls) == 1
 

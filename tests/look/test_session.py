@@ -282,7 +282,8 @@ def test_undo_names_whose_row_blocks_and_goes_on_with_older_decisions(
     press(anna, "d")
     ben.decide([Decision("same", "t_0.png", "1_0.png")])
     refusal = (
-        r"'0_0\.png' of 'w_0' and '1_0\.png' of 'w_1' are the same individual by lines 2 and [45]; "
+        r"'0_0\.png' of 'w_0' and '1_0\.png' of 'w_1' are the same individual by "
+        r"Ben's 'same t_0\.png 0_0\.png' and Ben's 'same t_0\.png 1_0\.png'; "
         r"Ben decided 'same t_0\.png 1_0\.png' since; take that back first"
     )
     with pytest.raises(KitboxError, match=refusal):

@@ -7,15 +7,19 @@ import { pairAddress } from "./items.js";
 import { thumbnail } from "./tiles.js";
 
 const ORDERS = {
+  identified: "the least certain answer first",
   threshold: "nearest to the threshold first",
   probability: "probability nearest to one half first",
   gap: "least gap between first and second first",
 };
-const ANSWERS = {
-  same: "the same individual", different: "different individuals", new: "a new individual",
-  unsure: "cannot tell", poor: "a poor picture",
+const MEANINGS = {
+  same: "the same individual; the next open query comes",
+  different: "different individuals; the next candidate comes",
+  new: "a new individual: none of the candidates, nor of the others",
+  unsure: "you cannot tell; you are not asked again",
+  poor: "the picture is too poor; nobody is asked again",
 };
-const SHORT = { same: "same", different: "different", new: "new", unsure: "cannot tell", poor: "poor picture" };
+export const SHORT = { same: "same", different: "different", new: "new", unsure: "cannot tell", poor: "poor picture" };
 const KEYS = { s: "same", d: "different", n: "new", c: "unsure", p: "poor" };
 
 // Keys that have no button.
@@ -24,10 +28,10 @@ const HINTS = [
   ["+ − 0", "zoom"], ["i j k l", "move"], ["z", "boxes"], ["Enter", "merge, relabel"], ["?", "all keys"],
 ];
 
-const person = (name) => name || "somebody";
+export const person = (name) => name || "somebody";
 
 // "Anna: w_3" or "Anna: new, not w_1"
-function opinion({ by, answer, same, different }) {
+export function opinion({ by, answer, same, different }) {
   const words = answer === "same" || (answer === "" && same.length) ? same.join(", ") : SHORT[answer] ?? "";
   const not = different.length ? `not ${different.join(", ")}` : "";
   return `${person(by)}: ${[words, not].filter(Boolean).join(", ") || "nothing"}`;
@@ -101,12 +105,13 @@ export class DeskView {
       make("div", { class: "bench" },
         make("article", { class: "card current", "aria-label": "Query" },
           this.bench.left.element,
-          make("div", { class: "caption" },
+          make("div", { class: "about" }, make("div", { class: "caption" },
             make("b", { text: "Query" }),
             query.image.label ? labelChip(query.image.label, this.page.overview.unknown) : null,
+            query.newProbability === null ? null : make("span", { class: "probability new", title: "The probability of an individual that the catalogue does not have, by kitbox identify" }, "new individual ", make("b", { text: formatSimilarity(query.newProbability) })),
             make("span", { class: "spacer" }),
             make("a", { class: "id", href: `#/image/${encodeURIComponent(query.image.id)}`, title: "Show details of this image", text: query.image.id })),
-          make("div", { class: "badges" }, badges(query.image), this.answerBadges(query.answers))),
+          make("div", { class: "badges" }, this.queryBadges()))),
         this.candidateCard(),
         this.bench.lines),
       this.shelf(),
@@ -118,15 +123,16 @@ export class DeskView {
     const { desk, query } = this;
     const total = desk.settled.length;
     const others = desk.people.filter(({ name, decided }) => name !== desk.person && decided);
+    const by = this.desk.person ? ` by ${this.desk.person}` : "";
     return make("div", { class: "head" },
       make("div", { class: "position" },
         make("button", { type: "button", class: "step", text: "↑", title: "Previous query (↑)", disabled: !this.place, onclick: () => this.page.run(() => this.go(this.place - 1)) }),
         make("span", { text: `query ${this.place + 1} of ${total}` }),
         make("button", { type: "button", class: "step", text: "↓", title: "Next query (↓)", disabled: this.place + 1 >= total, onclick: () => this.page.run(() => this.go(this.place + 1)) }),
         make("progress", { max: total, value: desk.decided, "aria-label": "decided" }),
-        make("b", { class: "decided-count", text: `${desk.decided} of ${total} decided` }),
-        desk.person ? make("span", { class: "soft", text: `by ${desk.person}` }) : null,
-        others.map(({ name, decided }) => make("span", { class: "soft", text: `${person(name)} ${decided}` })),
+        make("b", { class: "decided-count", text: `${desk.decided} of ${total} decided${by}` }),
+        others.map(({ name, decided }) => make("span", { class: "soft", text: `${decided} by ${person(name)}` })),
+        desk.reached ? make("span", { class: "soft", title: "Other photographs that are linked to them were decided", text: `${desk.reached} through others` }) : null,
         desk.poor ? make("span", { class: "soft", text: `${desk.poor} poor picture${desk.poor > 1 ? "s" : ""}` }) : null),
       make("div", { class: "reason" },
         make("span", { class: "soft", text: ORDERS[desk.order] + (desk.threshold === null ? "" : ` (${desk.threshold})`) }),
@@ -134,11 +140,20 @@ export class DeskView {
         query.settled ? make("b", { class: "settled", text: "✓ decided" }) : null,
         query.disagree ? make("b", { class: "alarm", text: "people disagree" }) : null,
         desk.disagreements ? make("a", { class: "alarm disagreements", href: "#/disagreements", text: `${desk.disagreements} disagreement${desk.disagreements > 1 ? "s" : ""} (g)` }) : null,
+        desk.unused ? make("span", { class: "alarm", text: desk.unused }) : null,
         desk.gone.length ? make("span", { class: "alarm", title: desk.gone.join("\n"), text: `decisions about ${desk.gone.length} photograph${desk.gone.length > 1 ? "s that are" : " that is"} gone stay in decisions.csv` }) : null));
   }
 
-  answerBadges(answers) {
-    return answers.map((one) => make("span", { class: "badge decided", text: opinion(one) }));
+  // What is known of the query: its side and tags, notes of identify, and what was decided.
+  queryBadges() {
+    const { image, notes, answers, reached } = this.query;
+    const through = reached && `${reached.has_label ? reached.name : `the same new individual as ${reached.name}`}, through other decisions`;
+    return [
+      badges({ ...image, side: "labelled" }), // that it is asked about is plain here
+      notes.map((note) => make("span", { class: "badge", text: note })),
+      through ? make("span", { class: "badge decided", text: through }) : null,
+      answers.map((one) => make("span", { class: "badge decided", text: opinion(one) })),
+    ];
   }
 
   candidateCard() {
@@ -148,15 +163,16 @@ export class DeskView {
     }
     return make("article", { class: `card${this.isOut(candidate) ? " out" : ""}`, "aria-label": "Candidate" },
       this.bench.right.element,
-      make("div", { class: "caption" },
+      make("div", { class: "about" }, make("div", { class: "caption" },
         labelChip(candidate.label, this.page.overview.unknown),
+        candidate.probability === null ? null : make("span", { class: "probability", title: `The probability that the query shows ${candidate.label}, by kitbox identify` }, "probability ", make("b", { text: formatSimilarity(candidate.probability) })),
         make("span", { class: "soft", text: `${this.current + 1} of ${this.query.candidates.length}, similarity ${formatSimilarity(candidate.similarity)}` }),
         make("span", { class: "soft", text: `${candidate.photographCount} photograph${candidate.photographCount === 1 ? "" : "s"}` }),
         make("span", { class: "spacer" }),
         make("a", { class: "id", href: `#/image/${encodeURIComponent(shown.id)}`, title: "Show details of this image", text: shown.id })),
       make("div", { class: "badges" },
         candidate.answers.map(({ by, kind, time }) => make("span", { class: "badge decided", title: time || null, text: `${person(by)}: ${SHORT[kind]}` }))),
-      candidate.images.length > 1 ? make("div", { class: "strip" }, candidate.images.map((image, place) => this.choice(image, place))) : null);
+      candidate.images.length > 1 ? make("div", { class: "strip" }, candidate.images.map((image, place) => this.choice(image, place))) : null));
   }
 
   // A photograph of the candidate, chosen by its number.
@@ -175,7 +191,7 @@ export class DeskView {
         title: candidate.label, onclick: () => this.page.run(() => this.choose(place)),
       },
         thumbnailPicture(candidate.images[0]),
-        make("span", { class: "line" }, make("b", { text: candidate.label }), make("span", { class: "soft", text: own ? SHORT[own.kind] : formatSimilarity(candidate.similarity) })));
+        make("span", { class: "line" }, make("b", { text: candidate.label })), make("span", { class: "value", text: own ? SHORT[own.kind] : formatSimilarity(candidate.probability ?? candidate.similarity) }));
       if (place === this.current) queueMicrotask(() => button.scrollIntoView({ block: "nearest", inline: "nearest" }));
       return button;
     }));
@@ -204,28 +220,38 @@ export class DeskView {
     if (!this.query) return [["u", "undo", () => this.page.undo()]];
     const zoom = (factor) => () => this.bench.zoom(factor);
     const pan = (x, y) => () => this.bench.pan(x, y);
-    return [
-      ...Object.entries(KEYS).map(([key, answer]) => [key, ANSWERS[answer], () => this.answer(answer)]),
-      ["u", "undo", () => this.page.undo()],
-      ["ArrowRight", "next candidate", () => this.choose(this.current + 1)],
-      ["ArrowLeft", "previous candidate", () => this.choose(this.current - 1)],
-      ["ArrowDown", "next query", () => this.go(this.place + 1)],
-      ["ArrowUp", "previous query", () => this.go(this.place - 1)],
-      ["o", "next open query", () => this.next()],
-      ["1–9", "photograph of the candidate by number", null],
-      ["f", "mirror the query", () => this.bench.flip()],
-      ["m", "matched points", () => this.bench.togglePoints()],
-      ["+", "zoom in, both pictures", zoom(1.5)],
-      ["-", "zoom out", zoom(1 / 1.5)],
-      ["0", "whole pictures", () => this.bench.showWhole()],
-      ["z", "zoom to the boxes, or out again", () => this.bench.toggleBoxes()],
-      ["i", "look further up", pan(0, -0.2)],
-      ["k", "look further down", pan(0, 0.2)],
-      ["j", "look further left", pan(-0.2, 0)],
-      ["l", "look further right", pan(0.2, 0)],
-      ["g", "disagreements", () => this.page.navigate("#/disagreements")],
-      ["Enter", "both side by side, to merge or relabel", () => this.shown && this.page.navigate(pairAddress([this.query.image.id, this.shown.id]))],
-    ].filter(([key]) => !this.refusal(key));
+    const groups = {
+      Answer: [
+        ...Object.entries(KEYS).map(([key, answer]) => [key, MEANINGS[answer], () => this.answer(answer)]),
+        ["u", "take back the last answer", () => this.page.undo()],
+      ],
+      Go: [
+        ["ArrowRight", "next candidate", () => this.choose(this.current + 1)],
+        ["ArrowLeft", "previous candidate", () => this.choose(this.current - 1)],
+        ["1–9", "photograph of the candidate by number", null],
+        ["ArrowDown", "next query", () => this.go(this.place + 1)],
+        ["ArrowUp", "previous query", () => this.go(this.place - 1)],
+        ["o", "next open query", () => this.next()],
+        ["g", "disagreements", () => this.page.navigate("#/disagreements")],
+        ["e", "summary, and what comes next", () => this.page.navigate("#/match/end")],
+        ["Enter", "both side by side, to merge or relabel", () => this.shown && this.page.navigate(pairAddress([this.query.image.id, this.shown.id]))],
+      ],
+      "Look closer": [
+        ["+", "zoom in, both pictures", zoom(1.5)],
+        ["-", "zoom out", zoom(1 / 1.5)],
+        ["0", "whole pictures", () => this.bench.showWhole()],
+        ["z", "zoom to the boxes, or out again", () => this.bench.toggleBoxes()],
+        ["i", "look further up", pan(0, -0.2)],
+        ["k", "look further down", pan(0, 0.2)],
+        ["j", "look further left", pan(-0.2, 0)],
+        ["l", "look further right", pan(0.2, 0)],
+        ["f", "mirror the query", () => this.bench.flip()],
+        ["m", "points that SIFT matches in both", () => this.bench.togglePoints()],
+      ],
+    };
+    return Object.entries(groups)
+      .flatMap(([group, keys]) => keys.map((key) => [...key, group]))
+      .filter(([key]) => !this.refusal(key));
   }
 
   digit(number) {
@@ -261,6 +287,7 @@ export class DeskView {
     if (answer === "different") {
       const next = query.candidates.findIndex((one, place) => place > this.current && !this.isOut(one));
       await this.open();
+      if (this.page.pending !== this) return;
       if (next >= 0) this.choose(next);
       else if (!meanwhile.length) this.page.showMessage("Different; no more candidates: n says that it is new. · u takes it back");
     } else {
@@ -273,8 +300,8 @@ export class DeskView {
 
   next(quiet = false) {
     const place = this.nextOpen(this.place + 1);
-    if (this.desk.settled[place]) return quiet ? undefined : this.page.showMessage("All queries are decided.");
-    return this.go(place);
+    if (!this.desk.settled[place]) return this.go(place);
+    return quiet ? undefined : this.page.navigate("#/match/end");
   }
 
   go(place) {
@@ -290,35 +317,4 @@ export class DeskView {
 function thumbnailPicture(image) {
   const link = thumbnail(image); // its picture, without the link
   return make("span", { class: "thumb" }, ...link.childNodes);
-}
-
-// Queries about which two people cannot both be right.
-export class DisagreementsView {
-  constructor(page) {
-    this.page = page;
-  }
-
-  async open() {
-    this.rows = await get("/api/desk/disagreements");
-    this.page.show(this,
-      make("p", { class: "soft", text: "The last answer counts; open a query to answer again." }),
-      this.rows.length ? make("table", { class: "decisions" },
-        make("thead", {}, make("tr", {}, ["", "query", "answers"].map((name) => make("th", { scope: "col", text: name })))),
-        make("tbody", {}, this.rows.map(({ place, image, answers }) => make("tr", {},
-          make("td", {}, make("div", { class: "pictures" }, thumbnail(image))),
-          make("td", {}, make("a", { class: "id", href: `#/match/${place + 1}`, text: image.id })),
-          make("td", { class: "answers" }, answers.map((one) => make("div", { text: opinion(one) })))))))
-        : make("p", { class: "empty", text: "Nobody disagrees." }));
-  }
-
-  keys() {
-    return [
-      ["g", "back to the matching desk", () => this.page.navigate("#/match")],
-      ["u", "undo the last decision since the start", () => this.page.undo(true)],
-    ];
-  }
-
-  reload() {
-    return this.open();
-  }
 }

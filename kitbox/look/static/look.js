@@ -3,7 +3,8 @@
 import * as actions from "./actions.js";
 import { get, post } from "./api.js";
 import { DecisionsView } from "./decisions.js";
-import { DeskView, DisagreementsView } from "./desk.js";
+import { DeskView } from "./desk.js";
+import { DeskSummaryView, DisagreementsView } from "./desk_summary.js";
 import { make } from "./elements.js";
 import { GridView } from "./grid.js";
 import { showHelp } from "./help.js";
@@ -78,6 +79,7 @@ class Page {
   }
 
   firstAddress() {
+    if (this.overview.deskFirst && this.overview.desk.open) return "#/match";
     if (this.overview.suspects.open) return "#/suspects";
     if (this.overview.duplicates.open) return "#/duplicates";
     return this.overview.desk.open ? "#/match" : "#/images";
@@ -140,6 +142,8 @@ class Page {
         return new ItemsView(this, name, place);
       }
       case "match": {
+        const { desk } = this.overview;
+        if (argument === "end" || (!argument && desk.all && !desk.open)) return new DeskSummaryView(this);
         const place = argument ? Number(argument) - 1 : null;
         if (!(this.view instanceof DeskView)) return new DeskView(this, place);
         this.view.requested = place;
