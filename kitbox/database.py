@@ -1,6 +1,7 @@
 """SQLite files that several processes may use at once, also on file systems without locks."""
 
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -27,9 +28,32 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield _connect(path, stack)
     except sqlite3.OperationalError as error:  # a full disk, a folder without write permission
+        # statements that fit no table, and text that is no UTF-8, which has no code
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR:
+            raise damaged(path, str(error)) from error
         raise KitboxError(f"cannot write {path}: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise KitboxError(f"{path} is damaged ({error})", fix="remove it") from error
+        raise damaged(path, str(error)) from error
+
+
+def damaged(path: Path, reason: str = "its bytes have changed") -> KitboxError:
+    """Return the error of a database that can be made again."""
+    return KitboxError(f"{path} is damaged ({reason})", fix="remove it; it is made again")
+
+
+def checksum(*values: object) -> int:
+    """Return the CRC-32 of a row's values, equal before they are written and after they are read.
+
+    SQLite checks no bytes: a changed one gives another value, or that of another row.
+    """
+    return zlib.crc32(repr(tuple(map(_as_read, values))).encode("utf-8", "surrogatepass"))
+
+
+def _as_read(value: object) -> object:
+    """Return a value as SQLite may give it back: numbers as floats, NaN as nothing."""
+    if isinstance(value, bool | int | float):
+        return float(value) if value == value else None
+    return value
 
 
 def _connect(path: Path, stack: ExitStack) -> sqlite3.Connection:

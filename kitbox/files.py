@@ -7,11 +7,15 @@ import codecs
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,22 @@ from kitbox.errors import KitboxError, readable
 _BINARY = getattr(os, "O_BINARY", 0)
 # Guards the position of open files where the system cannot read and write at an offset.
 _POSITION = threading.Lock()
+# What `atomic_file` and `atomic_folder` write to: the target's name, and which process of which
+# machine writes it, since when that process runs.
+_TEMPORARY = re.compile(
+    r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-[a-z0-9_]{8}\.partial"
+)
+# Characters of the target's name in it: a name may have 255 bytes.
+_SHORT = 40
+# Another machine's processes cannot be seen; one that wrote nothing for so long is gone.
+_FOREIGN_SECONDS = 7 * 86400
+_SWEPT: set[Path] = set()
+# sha256 of files by path, inode, size and times, and the age in nanoseconds from which times tell
+# two states of a file apart.
+_KNOWN_DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
+_SETTLED = 100_000_000
+_SEAL = b"kitbox sha256 "
+_SEAL_BYTES = len(_SEAL) + 32
 
 
 def canonical_json(value: Any) -> str:
@@ -39,16 +59,32 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def session_digest(path: Path) -> str:
+    """Return the sha256 of a file's bytes, read once per process while the file stays as it is.
+
+    No digest outlives the process: a disk changes bytes without a trace in the times of a file.
+    """
+    before = path.stat()
+    key = (str(path), before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns)
+    if key not in _KNOWN_DIGESTS:
+        digest = digest_of_file(path)
+        if time.time_ns() - before.st_ctime_ns < _SETTLED:
+            return digest
+        _KNOWN_DIGESTS[key] = digest
+    return _KNOWN_DIGESTS[key]
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write; on success it is synced and renamed to `path`.
 
-    Whatever goes wrong, `path` keeps its old content and no partial file stays.
+    Whatever goes wrong, `path` keeps its old content and no partial file stays; that of a killed
+    process is removed by the next one that writes to the folder.
     """
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        _prepare(path.parent)
+        handle, name = tempfile.mkstemp(".partial", _prefix(path), path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -81,8 +117,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _prepare(path.parent)
+        temporary = Path(tempfile.mkdtemp(".partial", _prefix(path), path.parent))
         yield temporary
         for file in temporary.iterdir():
             _sync(file)
@@ -97,6 +133,43 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, which is removed afterwards.
+
+    That of a killed process is removed by the next one that writes to the folder above.
+    """
+    _prepare(path.parent)
+    with tempfile.TemporaryDirectory(".partial", _prefix(path), path.parent) as name:
+        yield Path(name)
+
+
+def sweep(folder: Path) -> list[str]:
+    """Remove what `atomic_file` and `atomic_folder` of killed processes left; return the names.
+
+    What a process that still runs is writing stays, and so does every file of another name. Those
+    of another machine or container are removed after a week without a change.
+    """
+    removed = []
+    for entry in sorted(folder.iterdir()):
+        found = _TEMPORARY.fullmatch(entry.name)
+        if found is None:
+            continue
+        with suppress(OSError):
+            if found["machine"] == _machine():
+                owned = _is_running(int(found["pid"]), int(found["start"]))
+            else:
+                times = [each.stat().st_mtime for each in (entry, *entry.glob("*"))]
+                owned = time.time() - max(times) < _FOREIGN_SECONDS
+            if not owned:
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+                removed.append(entry.name)
+    return removed
 
 
 def read_text(path: Path) -> str:
@@ -134,6 +207,24 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_sealed(path: Path, data: bytes) -> None:
+    """Write bytes with their sha256 behind them, atomically."""
+    write_bytes(path, data + _SEAL + hashlib.sha256(data).digest())
+
+
+def read_sealed(path: Path) -> bytes:
+    """Return the bytes that `write_sealed` wrote; raises ValueError where they have changed.
+
+    A file without a digest, as earlier releases wrote it, is returned as it is.
+    """
+    data = path.read_bytes()
+    if data[-_SEAL_BYTES:-32] != _SEAL:
+        return data
+    if hashlib.sha256(data[:-_SEAL_BYTES]).digest() != data[-32:]:
+        raise ValueError("its bytes have changed")
+    return data[:-_SEAL_BYTES]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -206,6 +297,59 @@ def write_at(file: int, data: memoryview, offset: int) -> int:
     with _POSITION:  # Windows
         os.lseek(file, offset, os.SEEK_SET)
         return os.write(file, data)
+
+
+def _prepare(folder: Path) -> None:
+    """Create a folder, and sweep it the first time that this process writes to it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder not in _SWEPT:
+        _SWEPT.add(folder)
+        with suppress(OSError):  # a folder may be written to and not be listed
+            sweep(folder)
+
+
+def _prefix(path: Path) -> str:
+    """Return the beginning of the name of a temporary file of this process."""
+    pid = os.getpid()
+    return f".{path.name[:_SHORT]}.{_machine()}-{pid}-{_start_of(pid) or 0}-"
+
+
+@cache
+def _machine() -> str:
+    """Return eight hex digits of this computer, or of the container whose processes are seen."""
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        namespace = 0
+    return digest_of([platform.node(), namespace])[:8]
+
+
+def _start_of(pid: int) -> int | None:
+    """Return when a process began, in clock ticks since the computer did; None if it has ended.
+
+    Also None where the system does not say.
+    """
+    try:
+        status = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    state, *fields = status.rpartition(b") ")[2].split()  # the name before may have any bytes
+    return None if state in (b"Z", b"X") else int(fields[18])
+
+
+def _is_running(pid: int, start: int) -> bool:
+    """Return whether the process of a number that began at `start` still runs, or may."""
+    if start:
+        return _start_of(pid) == start
+    if os.name == "nt":  # there os.kill ends a process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _last_byte(file: int) -> bytes:

@@ -2,6 +2,11 @@
 
 import errno
 import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +16,7 @@ import pytest
 from kitbox import files
 from kitbox.errors import KitboxError
 
+ROOT = Path(__file__).parents[1]
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -232,3 +238,107 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) 
         with pytest.raises(KitboxError) as caught:
             files.check_writable(path)
         assert str(caught.value) == f"cannot write {path}: {reason}"
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from kitbox import files
+    target = Path(sys.argv[2])
+    with getattr(files, sys.argv[1])(target) as temporary:
+        (temporary / "vectors" if temporary.is_dir() else temporary).write_text("half")
+        print("half", flush=True)
+        if sys.argv[3] == "killed":
+            os.kill(os.getpid(), 9)
+        sys.stdin.read()
+"""
+
+
+def half_written(kind: str, path: Path, fate: str) -> subprocess.Popen[str]:
+    """Return a process that has written half of a target, and is killed there or waits."""
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), kind, str(path), fate]
+    process = subprocess.Popen(
+        command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    if fate == "killed":
+        process.wait(timeout=60)
+    return process
+
+
+@pytest.mark.parametrize("kind", ["atomic_file", "atomic_folder"])
+def test_what_a_killed_process_left_is_removed_by_the_next_write_to_the_folder(
+    tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / f".{'x' * 8}.lock").write_text("of somebody else")
+    with half_written(kind, tmp_path / "target", "killed"):
+        pass
+    left = [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"]
+    assert len(left) == 1
+    with half_written(kind, tmp_path / "other", "waits") as alive:
+        beside = [path for path in tmp_path.iterdir() if path.suffix == ".partial"]
+        assert len(beside) == 1  # that of the process that runs
+        assert beside[0].name not in left
+        files._SWEPT.discard(tmp_path)
+        files.write_text(tmp_path / "target", "whole")
+        assert beside[0].exists()
+        alive.communicate("", timeout=60)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f".{'x' * 8}.lock", "target", "other"}
+
+
+def test_what_another_machine_writes_stays_for_a_week(tmp_path: Path) -> None:
+    name = ".state.pt.00000000-1-1-abcdefgh.partial"
+    (tmp_path / name).write_text("half")
+    assert files.sweep(tmp_path) == []
+    week_ago = time.time() - 8 * 86400
+    os.utime(tmp_path / name, (week_ago, week_ago))
+    assert files.sweep(tmp_path) == [name]
+
+
+def test_a_number_of_a_process_that_another_one_has_now_is_no_owner(tmp_path: Path) -> None:
+    with files.atomic_file(tmp_path / "state") as temporary:
+        assert files.sweep(tmp_path) == []
+        reused = re.sub(r"-(\d+)-(?=\w+\.partial)", r"-1\1-", temporary.name)
+        assert reused != temporary.name
+        (tmp_path / reused).write_text("of an earlier process with this number")
+        assert files.sweep(tmp_path) == [reused]
+
+
+def test_a_long_name_has_a_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 120 + ".csv")  # 244 bytes
+    files.write_text(path, "a")
+    assert path.read_text() == "a"
+
+
+def test_the_digest_of_a_file_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read = tmp_path / "vectors.npy", []
+    digest_of_file = files.digest_of_file
+    monkeypatch.setattr(files, "digest_of_file", lambda p: read.append(p) or digest_of_file(p))
+    path.write_bytes(b"a" * 100)
+    monkeypatch.setattr(files, "_SETTLED", 0)
+    before = {files.session_digest(path) for _ in range(3)}
+    assert len(before) == len(read) == 1
+    path.write_bytes(b"b" * 99)
+    assert files.session_digest(path) not in before
+    monkeypatch.setattr(files, "_SETTLED", 10**18)  # its times do not tell states apart yet
+    path.write_bytes(b"c" * 98)
+    files.session_digest(path)
+    files.session_digest(path)
+    assert len(read) == 4
+
+
+def test_a_sealed_file_that_changed_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    files.write_sealed(path, b"0123456789")
+    assert files.read_sealed(path) == b"0123456789"
+    whole = path.read_bytes()
+    for at in range(10):
+        path.write_bytes(whole[:at] + b"x" + whole[at + 1 :])
+        with pytest.raises(ValueError, match="have changed"):
+            files.read_sealed(path)
+    path.write_bytes(b"of an earlier release")
+    assert files.read_sealed(path) == b"of an earlier release"

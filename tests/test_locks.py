@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -97,6 +98,34 @@ def test_a_child_process_that_ends_does_not_release_the_lock(tmp_path: Path) -> 
     """
     child = start(program, tmp_path / "lock", textwrap.dedent(TRY), env=dict(os.environ))
     assert child.communicate(timeout=60) == ("in use\n", "")
+
+
+def test_a_lock_ends_with_its_process_while_a_child_of_it_lives(tmp_path: Path) -> None:
+    # as the processes that read images for a training, which outlive one that is killed
+    program = """
+        import os, sys, time
+        from pathlib import Path
+        from kitbox.locks import lock
+        with lock(Path(sys.argv[1])):
+            child = os.fork()
+            if not child:
+                os.close(1)
+                time.sleep(60)
+                os._exit(0)
+            print(child, flush=True)
+            os.kill(os.getpid(), 9)
+    """
+    holder = start(program, tmp_path / "lock", env=dict(os.environ))
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    holder.wait(timeout=60)
+    try:
+        assert start(TRY, tmp_path / "lock", env=dict(os.environ)).communicate(timeout=50) == (
+            ("free\n", "")
+        )
+        os.kill(child, 0)  # it lives still
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_a_file_system_without_locks_is_named_once(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from kitbox.dataset import near_duplicates
 from kitbox.errors import KitboxError
 from kitbox.images import file_index, preprocessing
 from kitbox.images.augmentation import BoxAugmentation
-from kitbox.images.loader import augmentation_seed, start_worker
+from kitbox.images.loader import ErrorLoader, augmentation_seed, start_worker
 from kitbox.images.preprocessing import Pixels
 from kitbox.records import Floats, ImageSet, Integers, Progress
 from kitbox.workspace import Workspace
@@ -195,7 +195,7 @@ class EpochBatches:
 
 def build_loader(dataset: Dataset[Any], batches: Any, *, workers: int) -> DataLoader[Any]:
     """Return a loader of batches: pixels (n, h, w, 3) uint8, boxes or sizes, and rows, as lists."""
-    return DataLoader(
+    return ErrorLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,

@@ -1,8 +1,10 @@
 """Detectors on disk: a folder for each key, with weights and detections."""
 
 import json
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from kitbox import locks
 from kitbox.boxes.detections import Detections
 from kitbox.boxes.detector import Detector, DetectorSettings
 from kitbox.boxes.detector_data import BoxedImages
-from kitbox.errors import KitboxError
-from kitbox.files import digest_of, read_json, write_bytes, write_json
+from kitbox.errors import KitboxError, KitboxWarning, counted
+from kitbox.files import digest_of, read_json, session_digest, write_bytes, write_json
 
 # Increase when training or detection changes, so that earlier detectors are not reused.
 _VERSION = 1
+# The field of a line of detections with eight digits of the digest of the others.
+_CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +123,10 @@ def save(
         "seconds": seconds,
         "epoch": epoch,
     }
+    weights = to_bytes(tensors)
+    metadata["weights_sha256"] = sha256(weights).hexdigest()
     write_json(folder.metadata, metadata)
-    write_bytes(folder.weights, to_bytes(tensors))
+    write_bytes(folder.weights, weights)
     folder.state.unlink(missing_ok=True)
 
 
@@ -131,7 +137,10 @@ def delete(folder: DetectorFolder) -> None:
 
 
 def load(folder: DetectorFolder) -> TrainedDetector:
-    """Return the finished detector of a folder; raises KitboxError for a damaged file."""
+    """Return the finished detector of a folder; raises KitboxError for a damaged file.
+
+    Its weights are checked by their digest, which those of earlier releases do not have.
+    """
     try:
         metadata = read_json(folder.metadata)
         settings = DetectorSettings.model_validate(metadata["causes"]["recipe"])
@@ -142,6 +151,8 @@ def load(folder: DetectorFolder) -> TrainedDetector:
         raise damaged_error(folder.metadata) from error
     detector = Detector(settings)
     try:
+        if metadata.get("weights_sha256") not in (None, session_digest(folder.weights)):
+            raise damaged_error(folder.weights)
         detector.load_state_dict(load_file(folder.weights))
     except (SafetensorError, RuntimeError, OSError) as error:
         raise damaged_error(folder.weights) from error
@@ -156,9 +167,10 @@ def damaged_error(path: Path) -> KitboxError:
 def load_detections(path: Path) -> dict[str, Detections]:
     """Return image digest → earlier detections; an incomplete line is left out.
 
-    Raises KitboxError for an invalid line.
+    So is one whose checksum is wrong, with a KitboxWarning. Raises KitboxError for an invalid line.
     """
     detections: dict[str, Detections] = {}
+    changed = 0
     if not path.exists():
         return detections
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -167,14 +179,20 @@ def load_detections(path: Path) -> dict[str, Detections]:
         except json.JSONDecodeError:
             continue
         try:
+            if row.pop(_CHECKSUM, None) not in (None, _checksum(row)):
+                changed += 1
+                continue
             boxes = np.array(row["boxes"], dtype=np.float32).reshape(-1, 4)
             confidences = np.array(row["confidences"], dtype=np.float32)
             width, height = row["size"]
             detections[str(row["image"])] = Detections(
                 (int(width), int(height)), boxes, confidences
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged_error(path) from error
+    if changed:
+        what = f"{path} is damaged in {counted(changed, 'line')}"
+        warnings.warn(f"{what}; boxes are detected there again", KitboxWarning, stacklevel=2)
     return detections
 
 
@@ -183,14 +201,19 @@ def append_detections(path: Path, detections: dict[str, Detections]) -> None:
     rows = [
         {
             "image": digest,
-            "size": each.size,
+            "size": list(each.size),
             "boxes": each.boxes.tolist(),
             "confidences": each.confidences.tolist(),
         }
         for digest, each in detections.items()
     ]
+    rows = [row | {_CHECKSUM: _checksum(row)} for row in rows]
     with path.open("a", encoding="utf-8") as file:
         file.write("\n" * _cut_off(path) + "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _checksum(row: dict[str, Any]) -> str:
+    return digest_of(row)[:8]
 
 
 def lock(folder: DetectorFolder) -> AbstractContextManager[None]:

@@ -20,7 +20,7 @@ from kitbox.boxes.detector import Detector, DetectorSettings
 from kitbox.boxes.detector_data import BoxedImages
 from kitbox.boxes.detector_store import DetectorFolder, DetectorKey, TrainedDetector, damaged_error
 from kitbox.errors import KitboxError
-from kitbox.files import write_bytes
+from kitbox.files import read_sealed, write_sealed
 from kitbox.images.loader import default_worker_count
 from kitbox.network import acceleration, inference, pretrained_weights
 from kitbox.records import Floats, ImageSet, Progress
@@ -368,7 +368,7 @@ def _save_state(
     buffer = io.BytesIO()
     parts = {"detector": detector, "optimizer": optimizer, "schedule": schedule}
     torch.save({name: p.state_dict() for name, p in parts.items()} | vars(position), buffer)
-    write_bytes(state, buffer.getvalue())
+    write_sealed(state, buffer.getvalue())
 
 
 def _load_state(state: Path, detector: Detector, optimizer: Any, schedule: OneCycleLR) -> _Position:
@@ -376,7 +376,8 @@ def _load_state(state: Path, detector: Detector, optimizer: Any, schedule: OneCy
     if not state.exists():
         return _Position()
     try:
-        saved = torch.load(state, map_location="cpu", weights_only=True)
+        data = io.BytesIO(read_sealed(state))
+        saved = torch.load(data, map_location="cpu", weights_only=True)
         detector.load_state_dict(saved["detector"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])

@@ -159,6 +159,20 @@ def main() -> None:
             raise
         print(f"error: {_sentence(error)}", file=sys.stderr)
         sys.exit(1)
+    except RuntimeError as error:
+        killed = _killed_worker(error)
+        if killed is None or os.environ.get("KITBOX_DEBUG"):
+            raise
+        print(f"error: {killed}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _killed_worker(error: RuntimeError) -> KitboxError | None:
+    if "torch" not in sys.modules:  # it is slow to import
+        return None
+    from kitbox.images.loader import killed_worker
+
+    return killed_worker(error)
 
 
 def _run_in_utf8() -> None:

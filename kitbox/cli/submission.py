@@ -352,7 +352,8 @@ def reproduce(
     from kitbox.submission import reproduction
 
     workspace, competition = open_workspace(folder)
-    collection = load_collection(workspace, competition)
+    with reproduction.empty_cache(workspace) as fresh:
+        collection = load_collection(fresh, competition)
     found = follow(
         reproduction.reproduce(
             receipt,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from kitbox.errors import KitboxError
-from kitbox.files import atomic_folder, digest_of, digest_of_file, read_json
-from kitbox.records import Embeddings, Floats, strings
+from kitbox.files import atomic_folder, digest_of, digest_of_file, read_json, session_digest
+from kitbox.records import Embeddings, Floats, Strings, strings
 from kitbox.workspace import Workspace
 
 # Raise it when the same file gives another vector: by its reading, resampling or normalisation.
@@ -23,23 +23,45 @@ def key(parts: dict[str, Any]) -> str:
     return digest_of({"recipe": RECIPE_VERSION, **parts})[:32]
 
 
-def load(workspace: Workspace, key: str) -> Embeddings | None:
-    """Return the embeddings of a key, None if they are not cached.
+def load(workspace: Workspace, key: str, image_ids: Strings | None = None) -> Embeddings | None:
+    """Return the embeddings of a key, None if they are not cached; they are those of `image_ids`.
 
-    The vectors are memory-mapped. Raises KitboxError for a damaged folder.
+    The vectors are memory-mapped. Raises KitboxError for a damaged folder: its files must have the
+    bytes that were written, which are read once per process, and the causes its key.
     """
     folder = workspace.embeddings / key
     if not folder.is_dir():
         return None
-    manifest = read_json(folder / "manifest.json")
-    image_ids = strings(read_json(folder / "image_ids.json"))
     try:
+        manifest = read_json(folder / "manifest.json")
+        intact = _key_of(manifest) == key and all(
+            session_digest(folder / name) == digest for name, digest in _digests(manifest)
+        )
+        if not intact:
+            raise _damaged(folder)
+        found = strings(read_json(folder / "image_ids.json"))
         vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise KitboxError(f"the embeddings {folder} are damaged; remove that folder") from error
-    if list(vectors.shape) != manifest["shape"] or len(vectors) != len(image_ids):
-        raise KitboxError(f"the embeddings {folder} are damaged; remove that folder")
-    return Embeddings(image_ids, vectors)
+        fitting = list(vectors.shape) == manifest["shape"] and len(vectors) == len(found)
+    except (KitboxError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise _damaged(folder) from error
+    if not fitting or (image_ids is not None and found.tolist() != image_ids.tolist()):
+        raise _damaged(folder)
+    return Embeddings(found, vectors)
+
+
+def _key_of(manifest: dict[str, Any]) -> str:
+    return digest_of({"recipe": manifest["recipe"], **manifest["causes"]})[:32]
+
+
+def _digests(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the names and digests of files: of an earlier release the vectors alone."""
+    return [("vectors.npy", manifest["vectors_sha256"]), *manifest.get("lists_sha256", {}).items()]
+
+
+def _damaged(folder: Path) -> KitboxError:
+    return KitboxError(
+        f"the embeddings {folder} are damaged", fix="remove that folder; they are computed again"
+    )
 
 
 def causes_like(workspace: Workspace, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -47,13 +69,19 @@ def causes_like(workspace: Workspace, wanted: dict[str, Any]) -> Iterator[dict[s
 
     A folder whose manifest cannot be read is left out; `load` tells of it.
     """
-    for path in sorted(workspace.embeddings.glob("*/manifest.json")):
+    for manifest in _manifests_like(workspace, wanted):
+        yield manifest["causes"]
+
+
+def _manifests_like(workspace: Workspace, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in sorted(workspace.embeddings.glob("[!.]*/manifest.json")):
         try:
-            causes = read_json(path)["causes"]
-        except (KitboxError, KeyError, TypeError):
+            manifest = read_json(path)
+            fitting = wanted.items() <= manifest["causes"].items()
+        except (KitboxError, KeyError, TypeError, AttributeError):
             continue
-        if wanted.items() <= causes.items():
-            yield causes
+        if fitting:
+            yield manifest
 
 
 def add_known_rows(
@@ -62,16 +90,23 @@ def add_known_rows(
     """Add the vectors that other cached sets have of images, by the images' names, to `known`.
 
     `parts` are those of the key of all of them; what of an image determines its vector is its name,
-    '' where it has none.
+    '' where it has none. Sets of earlier releases, whose names have no digest, are left out.
     """
     of_set = ("images", "blank")
     network = {name: value for name, value in parts.items() if name not in of_set}
     wanted = set(names) - known.keys() - {""}
-    for causes in causes_like(workspace, network):
+    for manifest in _manifests_like(workspace, network):
+        causes = manifest["causes"]
+        if _ROWS not in manifest.get("lists_sha256", {}):
+            continue
         folder = workspace.embeddings / key(causes)  # that of an older recipe is not there
         if causes.keys() - set(of_set) != network.keys() or not (folder / _ROWS).is_file():
             continue
-        rows = {name: row for row, name in enumerate(read_json(folder / _ROWS)) if name in wanted}
+        try:
+            listed = read_json(folder / _ROWS)
+            rows = {name: row for row, name in enumerate(listed) if name in wanted}
+        except (KitboxError, TypeError) as error:
+            raise _damaged(folder) from error
         found = load(workspace, folder.name) if rows else None
         if found is not None:
             known |= {name: np.array(found.vectors[row]) for name, row in rows.items()}
@@ -100,6 +135,7 @@ def save(
             "causes": parts,
             "shape": list(embeddings.vectors.shape),
             "vectors_sha256": digest_of_file(beside / "vectors.npy"),
+            "lists_sha256": {path.name: digest_of_file(path) for path in beside.glob("*.json")},
         }
         (beside / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return folder

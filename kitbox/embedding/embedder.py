@@ -74,7 +74,7 @@ def embed(
     found: dict[View, Embeddings] = {}
     for (view, _), causes in parts.items():  # those of torch first, where there are both
         if options.reuse and view not in found:
-            embeddings = cache.load(workspace, cache.key(causes))
+            embeddings = cache.load(workspace, cache.key(causes), images.image_ids)
             found |= {} if embeddings is None else {view: embeddings}
     missing = [view for view in views if view not in found]
     if missing and named.plugin.views:

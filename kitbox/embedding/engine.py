@@ -17,7 +17,14 @@ from torch import Tensor, nn
 
 from kitbox.embedding.onnx_graph import ExportError, OnnxGraph, export
 from kitbox.errors import KitboxError
-from kitbox.files import atomic_folder, digest_of, read_json, write_text
+from kitbox.files import (
+    atomic_folder,
+    digest_of,
+    digest_of_file,
+    read_json,
+    session_digest,
+    write_text,
+)
 from kitbox.network import acceleration
 from kitbox.network.network import Network
 
@@ -174,8 +181,10 @@ class Engine(nn.Module):
                 cosine = float(nn.functional.cosine_similarity(found, expected, dim=1).min())
                 if not cosine >= _AGREEMENT:  # it may be NaN
                     (beside / "graph.onnx").unlink()
-                (beside / "manifest.json").write_text(json.dumps({"cosine": str(cosine)}) + "\n")
-        cosine = float(read_json(folder / "manifest.json")["cosine"])
+                files = {path.name: digest_of_file(path) for path in beside.iterdir()}
+                manifest = {"cosine": str(cosine), "sha256": files}
+                (beside / "manifest.json").write_text(json.dumps(manifest) + "\n")
+        cosine = _cosine(folder)
         if cosine >= _AGREEMENT:
             return OnnxGraph(folder / "graph.onnx", threads)
         reason = f"the embeddings of ONNX Runtime differ from those of torch (cosine {cosine:.5f})"
@@ -194,6 +203,25 @@ class Engine(nn.Module):
         half = str(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else ""
         here = [_processor(), torch.get_num_threads(), half]
         return digest_of(["choice", _RECIPE, layers, list(size), here, _versions()])[:32]
+
+
+def _cosine(folder: Path) -> float:
+    """Return the agreement of a graph with torch; raises KitboxError where a file is damaged."""
+    try:
+        manifest = read_json(folder / "manifest.json")
+        sound = all(
+            session_digest(folder / name) == digest
+            for name, digest in manifest.get("sha256", {}).items()
+        )
+        cosine = float(manifest["cosine"])
+    except (KitboxError, OSError, LookupError, TypeError, ValueError, AttributeError):
+        sound = False
+    if not sound:
+        raise KitboxError(
+            f"the graph {folder} of ONNX Runtime is damaged",
+            fix="remove that folder; it is made again",
+        )
+    return cosine
 
 
 def _speed(run: Run, pixels: Tensor) -> float:

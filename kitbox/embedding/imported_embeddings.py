@@ -21,7 +21,14 @@ from kitbox.competition.image_files import FileNames, path_parts
 from kitbox.embedding import vector_rows
 from kitbox.embedding.vector_rows import VectorFile
 from kitbox.errors import KitboxError, counted, did_you_mean, more
-from kitbox.files import atomic_folder, digest_of, digest_of_file, read_json, write_text
+from kitbox.files import (
+    atomic_folder,
+    digest_of,
+    digest_of_file,
+    read_json,
+    session_digest,
+    write_text,
+)
 from kitbox.records import Embeddings, Floats, ImageSet, Progress, Strings, rows_of, strings
 from kitbox.workspace import Workspace
 
@@ -56,8 +63,11 @@ class ImportedEmbeddings:
 
     @cached_property
     def image_ids(self) -> Strings:
-        """The ids (n,) of the images."""
-        return strings(read_json(self.folder / "image_ids.json"))
+        """The ids (n,) of the images; raises KitboxError where their file is damaged."""
+        try:
+            return strings(read_json(self.folder / "image_ids.json"))
+        except (KitboxError, TypeError, ValueError) as error:
+            raise self._damaged from error
 
     @cached_property
     def learned_images(self) -> frozenset[str]:
@@ -74,6 +84,7 @@ class ImportedEmbeddings:
 
         Raises KitboxError for an image without one, and for a damaged folder.
         """
+        self._check()
         rows = rows_of(images.image_ids, self.image_ids)
         missing = images.image_ids[rows < 0]
         if len(missing):
@@ -92,6 +103,16 @@ class ImportedEmbeddings:
         if vectors.shape != self.shape:
             raise self._damaged
         return Embeddings(images.image_ids, np.asarray(taken))
+
+    def _check(self) -> None:
+        """Raise KitboxError where ids or vectors are not those that were imported."""
+        try:
+            vectors = session_digest(self.folder / "vectors.npy")
+            found = digest_of({"image_ids": self.image_ids.tolist(), "vectors": vectors})
+        except (KitboxError, OSError, TypeError, ValueError) as error:
+            raise self._damaged from error
+        if found != self.digest:
+            raise self._damaged
 
     def knows(self, query_ids: Strings) -> list[str]:
         """Return those of some images that they are known to have learned from."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import sqlite3
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from kitbox.database import open_database
-from kitbox.errors import KitboxError, readable
+from kitbox.database import checksum, open_database
+from kitbox.errors import KitboxError, KitboxWarning, counted, readable
 from kitbox.files import digest_of_file
 from kitbox.images import image_stats, preprocessing
 from kitbox.images.image_stats import ImageStats, ImageSummary, StatsTable
@@ -23,12 +24,16 @@ from kitbox.workspace import Workspace
 # Values per statement; old builds of sqlite accept few more.
 _CHUNK = 500
 # Version of the table and of the summaries in it; a table of another version is replaced.
-_VERSION = 5
+_VERSION = 6
 # The summary of a file that cannot be decoded.
 _NOTHING = ImageSummary(bytes(8), bytes(256), None, ImageStats())
 # Larger files are read twice, for the digest and for the pixels, and never held in memory.
 _LARGEST_HELD = 64 << 20
-_COLUMNS = ("stamp", "digest", "problem", "kind", "hash", "thumbnail", "taken", *ImageStats._fields)
+_COLUMNS = (
+    *("stamp", "digest", "problem", "kind", "hash", "thumbnail", "taken"),
+    *ImageStats._fields,
+    "checksum",
+)
 _INSERT = f"INSERT OR REPLACE INTO looks VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608
 
 
@@ -77,11 +82,15 @@ def inspect(
     With `keep_truncated` what there is of a truncated file counts as an image, not as a problem.
 
     A file is read again when its size, modification time or change time differ from those in the
-    index. Where the list gives no time, the camera's is used.
+    index, and, with a KitboxWarning, when its row there is damaged. Where the list gives no time,
+    the camera's is used.
     """
     stamps = [_stamp(path) for path in images.paths]
     with _open(workspace.image_index) as database:
-        known = _load(database, stamps)
+        known, damaged = _load(database, stamps)
+        if damaged:
+            what = f"{workspace.image_index} is damaged in {counted(damaged, 'row')}"
+            warnings.warn(f"{what}; their images are read again", KitboxWarning, stacklevel=2)
         # two images may be one file
         fresh = {
             stamp: path
@@ -94,7 +103,8 @@ def inspect(
         for done, (stamp, record) in enumerate(zip(fresh, read, strict=True), 1):
             known[stamp] = record
             if record.lasting:  # else reading may succeed the next time
-                database.execute(_INSERT, (stamp, *record.as_row()))
+                row = (stamp, *record.as_row())
+                database.execute(_INSERT, (*row, checksum(*row)))
             if done % _CHUNK == 0:
                 database.commit()
             yield Progress("check images", done, len(fresh))
@@ -118,7 +128,7 @@ class _FileRecord:
     lasting: bool = True
 
     def as_row(self) -> tuple[object, ...]:
-        """Return the values of all columns but the stamp."""
+        """Return the values of all columns but the stamp and the checksum."""
         summary = self.summary
         return (
             *(self.digest, self.problem, self.kind),
@@ -214,9 +224,10 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         yield database
 
 
-def _load(database: sqlite3.Connection, stamps: list[str]) -> dict[str, _FileRecord]:
-    """Return stamp → record of the files that are in the index."""
+def _load(database: sqlite3.Connection, stamps: list[str]) -> tuple[dict[str, _FileRecord], int]:
+    """Return stamp → record of the files that are in the index, and how many rows are damaged."""
     known: dict[str, _FileRecord] = {}
+    damaged = 0
     for start in range(0, len(stamps), _CHUNK):
         part = stamps[start : start + _CHUNK]
         marks = ",".join("?" * len(part))
@@ -224,7 +235,11 @@ def _load(database: sqlite3.Connection, stamps: list[str]) -> dict[str, _FileRec
             f"SELECT * FROM looks WHERE stamp IN ({marks})",  # noqa: S608
             part,
         )
-        for stamp, digest, problem, kind, bits, thumbnail, taken, *stats in rows:
+        for *row, found in rows:
+            if checksum(*row) != found:
+                damaged += 1
+                continue
+            stamp, digest, problem, kind, bits, thumbnail, taken, *stats = row
             summary = ImageSummary(bits, thumbnail, taken, ImageStats(*stats))
             known[stamp] = _FileRecord(digest=digest, problem=problem, kind=kind, summary=summary)
-    return known
+    return known, damaged

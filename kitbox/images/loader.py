@@ -151,7 +151,7 @@ def build_loader(
 
     `batches` yields the items of each batch: rows, or `BatchItem`s.
     """
-    return _Loader(
+    return ErrorLoader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=_unchanged,
@@ -163,14 +163,34 @@ def build_loader(
     )
 
 
-class _Loader(DataLoader[Any]):
-    """A loader that raises the errors that workers return."""
+class ErrorLoader(DataLoader[Any]):
+    """A loader that raises the errors that workers return, and one for a worker that was killed."""
 
     def __iter__(self) -> Any:
-        for batch in super().__iter__():
-            if isinstance(batch, KitboxError):
-                raise batch
-            yield batch
+        try:
+            for batch in super().__iter__():
+                if isinstance(batch, KitboxError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            killed = killed_worker(error)
+            if killed is None:
+                raise
+            raise killed from error
+
+
+def killed_worker(error: RuntimeError) -> KitboxError | None:
+    """Return the error of a killed worker, None for another one.
+
+    torch raises it anywhere in the main thread, when the system tells of the worker's end.
+    """
+    if "DataLoader worker" not in str(error):
+        return None
+    return KitboxError(
+        "a process that reads images was killed, as systems do when memory is short",
+        fix="give fewer --workers, or close other programs, and run the command again: a training "
+        "goes on after its last epoch",
+    )
 
 
 def read_ahead(

@@ -15,7 +15,7 @@ from joblib import Parallel, cpu_count, delayed
 from kitbox import files, locks
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
-from kitbox.images.pixel_cache import KEY_BYTES, PixelCache, keys_of
+from kitbox.images.pixel_cache import ENTRY_BYTES, PixelCache, entry, keys_of
 from kitbox.images.preprocessing import Crop, InputSpec, Pixels, UnreadableImageError
 from kitbox.records import ImageSet, Progress
 from kitbox.workspace import Workspace
@@ -26,8 +26,8 @@ _COMMIT = 256
 _REUSED_MEGABYTES = 64
 # Bytes to leave free on the disk for runs and embeddings.
 _LEFT_FREE = 500 * 10**6
-# The key of a row that stays empty, because its file turned out to be unreadable.
-_EMPTY = bytes(KEY_BYTES)
+# The entry of a row that stays empty, because its file turned out to be unreadable.
+_EMPTY = bytes(ENTRY_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,9 @@ class CachePlan:
     @property
     def bytes(self) -> int:
         """The disk space that the jobs will take."""
-        return sum(cache.row_bytes + KEY_BYTES for job in self.jobs for cache, _, _ in job.targets)
+        return sum(
+            cache.row_bytes + ENTRY_BYTES for job in self.jobs for cache, _, _ in job.targets
+        )
 
 
 def plan(workspace: Workspace, sets: Sequence[ImageSet], specs: Sequence[InputSpec]) -> CachePlan:
@@ -116,10 +118,12 @@ def fill(
             for job in takewhile(lambda _: not stopped.is_set(), planned.jobs)
         )
         try:
-            for count, (job, problem) in enumerate(zip(planned.jobs, done, strict=True), 1):
-                problems += [] if problem is None else [problem]
-                for cache, _, key in job.targets:
-                    writers[cache].keys.append(key if problem is None else _EMPTY)
+            for count, (job, entries) in enumerate(zip(planned.jobs, done, strict=True), 1):
+                if isinstance(entries, UnreadableImageError):
+                    problems.append(entries)
+                    entries = [_EMPTY] * len(job.targets)
+                for (cache, _, _), written in zip(job.targets, entries, strict=True):
+                    writers[cache].entries.append(written)
                 if count % _COMMIT == 0:
                     _commit(writers.values())
                 yield Progress("prepare images", count, len(planned.jobs))
@@ -154,11 +158,11 @@ def lock(workspace: Workspace) -> AbstractContextManager[None]:
 class _Writer:
     """Assigns rows after the last one of a cache, writes them, and commits them in order.
 
-    `keys` are those of the rows to commit next.
+    `entries` are those of the rows to commit next.
     """
 
     def __init__(self, cache: PixelCache) -> None:
-        self.keys: list[bytes] = []
+        self.entries: list[bytes] = []
         self._cache = cache
         self._committed = self._next = len(cache.keys())
         self._shards: dict[Path, int] = {}
@@ -179,9 +183,9 @@ class _Writer:
 
     def commit(self) -> None:
         """Sync the pixels to the disk, and then the keys that declare them complete."""
-        if not self.keys:
+        if not self.entries:
             return
-        first, last = self._committed, self._committed + len(self.keys) - 1
+        first, last = self._committed, self._committed + len(self.entries) - 1
         with self._writing:
             path, start = self._cache.location(last)
             shard, end = self._shard(path), start + self._cache.row_bytes
@@ -190,11 +194,11 @@ class _Writer:
         for path in {self._cache.location(row)[0] for row in range(first, last + 1)}:
             os.fsync(self._shards[path])
         with self._cache.keys_file.open("r+b" if first else "wb") as file:
-            file.seek(first * KEY_BYTES)  # over the partial key that a killed run may have left
-            file.write(b"".join(self.keys))
+            file.seek(first * ENTRY_BYTES)  # over the partial key that a killed run may have left
+            file.write(b"".join(self.entries))
             file.flush()
             os.fsync(file.fileno())
-        self._committed, self.keys = last + 1, []
+        self._committed, self.entries = last + 1, []
 
     def close(self) -> None:
         with self._writing:
@@ -214,15 +218,15 @@ def _commit(writers: Iterable[_Writer]) -> None:
         writer.commit()
 
 
-def _write(job: DecodeJob, rows: list[tuple[_Writer, int]]) -> UnreadableImageError | None:
-    """Write an image's pixels to its rows; return the error of an unreadable file, else None."""
+def _write(job: DecodeJob, rows: list[tuple[_Writer, int]]) -> list[bytes] | UnreadableImageError:
+    """Write an image's pixels to its rows; return their entries, or why it cannot be read."""
     try:
         crops = _decode(job)
     except UnreadableImageError as error:
         return error
     for (writer, row), pixels in zip(rows, crops, strict=True):
         writer.write(row, pixels)
-    return None
+    return [entry(key, pixels) for (_, _, key), pixels in zip(job.targets, crops, strict=True)]
 
 
 def _decode(job: DecodeJob) -> list[Pixels]:

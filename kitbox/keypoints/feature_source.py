@@ -107,7 +107,7 @@ class FeatureSource:
         if row in self._held:
             self._held.move_to_end(row)
             return self._held[row]
-        features = LocalFeatures.from_bytes(self.store.load(self._key(row)))
+        features = self.store.load(self._key(row))
         self._hold(row, features)
         return features
 

@@ -1,14 +1,19 @@
 """The cache of local matching: features of images, and counts of pairs, each in a database."""
 
 import sqlite3
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
-from kitbox.database import open_database
+from kitbox.database import checksum, damaged, open_database
+from kitbox.errors import KitboxError, KitboxWarning, counted
 from kitbox.files import digest_of
 from kitbox.images.preprocessing import Box
+from kitbox.keypoints.local_features import LocalFeatures
 from kitbox.keypoints.matcher import MatchCounts
 from kitbox.workspace import Workspace
 
@@ -35,27 +40,43 @@ def pair_keys(causes: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> li
 
 
 class FeatureStore:
-    """Features of images as bytes, by key."""
+    """Features of images, by key. Each row has a checksum, those of earlier releases none."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
+        self._database, self._path = database, path
         self._waiting: dict[bytes, tuple[int, bytes]] = {}
         database.execute(
             "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, points INTEGER NOT NULL, "
-            "bytes BLOB NOT NULL)"
+            "bytes BLOB NOT NULL, checksum INTEGER)"
         )
+        _add_checksum(database, "features")
 
     def counts(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        """Return the number of keypoints of those keys that have features on disk."""
-        select = "SELECT key, points FROM features WHERE key IN"
-        return dict(_select(self._database, select, keys))
+        """Return the number of keypoints of those keys that have features on disk.
 
-    def load(self, key: bytes) -> bytes:
-        """Return the bytes of a key that has features."""
+        Raises KitboxError for a damaged row that has none; `load` finds those that have some.
+        """
+        select = "SELECT key, points FROM features WHERE key IN"
+        found = dict(_select(self._database, select, keys))
+        for key, points in found.items():
+            if not points:
+                self.load(key)
+        return found
+
+    def load(self, key: bytes) -> LocalFeatures:
+        """Return the features of a key that has some; raises KitboxError where they are damaged."""
         if key in self._waiting:
-            return self._waiting[key][1]
-        row = self._database.execute("SELECT bytes FROM features WHERE key = ?", (key,)).fetchone()
-        return bytes(row[0])
+            return LocalFeatures.from_bytes(self._waiting[key][1])
+        row = self._database.execute(
+            "SELECT points, bytes, checksum FROM features WHERE key = ?", (key,)
+        ).fetchone()
+        points, data, was = row or (0, b"", None)
+        if was not in (None, checksum(key, points, data)):
+            raise damaged(self._path)
+        try:
+            return LocalFeatures.from_bytes(data)
+        except (BadZipFile, OSError, EOFError, ValueError, LookupError, KitboxError) as error:
+            raise damaged(self._path) from error
 
     def save(self, key: bytes, points: int, data: bytes) -> None:
         """Keep the bytes of a key until `commit` writes them."""
@@ -63,28 +84,41 @@ class FeatureStore:
 
     def commit(self) -> None:
         """Write what was saved. Other processes wait meanwhile, so it is not written one by one."""
-        rows = ((key, *features) for key, features in self._waiting.items())
+        rows = ((key, *found, checksum(key, *found)) for key, found in self._waiting.items())
         with self._database:
-            self._database.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", rows)
         self._waiting.clear()
 
 
 class PairStore:
-    """Counts of pairs, by key."""
+    """Counts of pairs, by key. Each row has a checksum, those of earlier releases none."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
+        self._database, self._path = database, path
         self._waiting: dict[bytes, MatchCounts] = {}
         database.execute(
             "CREATE TABLE IF NOT EXISTS pairs (key BLOB PRIMARY KEY, matches REAL, inliers REAL, "
-            "confident REAL, ratio REAL) WITHOUT ROWID"
+            "confident REAL, ratio REAL, checksum INTEGER) WITHOUT ROWID"
         )
+        _add_checksum(database, "pairs")
 
     def load(self, keys: Sequence[bytes]) -> dict[bytes, MatchCounts]:
-        """Return the counts of those keys that have some on disk."""
-        select = "SELECT key, matches, inliers, confident, ratio FROM pairs WHERE key IN"
-        rows = _select(self._database, select, keys)
-        return {key: MatchCounts(*counts) for key, *counts in rows}
+        """Return the counts of those keys that have some on disk.
+
+        Damaged rows are left out, with a KitboxWarning: their pairs are matched again.
+        """
+        select = "SELECT key, matches, inliers, confident, ratio, checksum FROM pairs WHERE key IN"
+        found, changed = {}, 0
+        for *row, was in _select(self._database, select, keys):
+            if was not in (None, checksum(*row)):
+                changed += 1
+                continue
+            key, *counts = row
+            found[key] = MatchCounts(*counts)
+        if changed:
+            what = f"{self._path} is damaged in {counted(changed, 'row')}"
+            warnings.warn(f"{what}; these pairs are matched again", KitboxWarning, stacklevel=2)
+        return found
 
     def save(self, key: bytes, counts: MatchCounts) -> None:
         """Keep the counts of a key until `commit` writes them."""
@@ -92,12 +126,15 @@ class PairStore:
 
     def commit(self) -> None:
         """Write what was saved."""
-        rows = (
+        counts = (
             (key, one.matches, one.inliers, one.confident, one.ratio)
             for key, one in self._waiting.items()
         )
+        rows = ((*row, checksum(*row)) for row in counts)
         with self._database:
-            self._database.executemany("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?, ?)", rows)
+            self._database.executemany(
+                "INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?, ?, ?)", rows
+            )
         self._waiting.clear()
 
 
@@ -105,14 +142,22 @@ class PairStore:
 def open_features(workspace: Workspace) -> Iterator[FeatureStore]:
     """Open the features of a workspace; what was not committed is lost."""
     with open_database(workspace.local_features) as database:
-        yield FeatureStore(database)
+        yield FeatureStore(database, workspace.local_features)
 
 
 @contextmanager
 def open_pairs(workspace: Workspace) -> Iterator[PairStore]:
     """Open the counts of pairs of a workspace; what was not committed is lost."""
     with open_database(workspace.local_matches) as database:
-        yield PairStore(database)
+        yield PairStore(database, workspace.local_matches)
+
+
+def _add_checksum(database: sqlite3.Connection, table: str) -> None:
+    """Add the column of checksums to a table of an earlier release."""
+    names = {name for _, name, *_ in database.execute(f"PRAGMA table_info({table})")}
+    if "checksum" not in names:
+        with suppress(sqlite3.OperationalError):  # another process was first
+            database.execute(f"ALTER TABLE {table} ADD COLUMN checksum INTEGER")
 
 
 def _select(

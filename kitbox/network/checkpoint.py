@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from kitbox.errors import KitboxError
-from kitbox.files import canonical_json, digest_of_file, write_bytes
+from kitbox.files import canonical_json, session_digest, write_bytes
 from kitbox.network import model_hub
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
@@ -106,7 +106,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         path=path,
         plugin=origin.plugin,
         fingerprint=origin.fingerprint,
-        digest=digest_of_file(path),
+        digest=session_digest(path),
         epoch=origin.epoch,
         on=origin.on,
     )
@@ -137,7 +137,7 @@ def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Ne
             f"checkpoint {checkpoint.path} is of plugin {origin.plugin} with other settings than "
             f"{named.name} has now; run 'kitbox train {named.name}'"
         )
-    if digest_of_file(checkpoint.path) != checkpoint.digest:
+    if session_digest(checkpoint.path) != checkpoint.digest:
         raise KitboxError(f"the bytes of checkpoint {checkpoint.path} have changed; train it again")
     plugin = Plugin.read(origin.settings)
     with model_hub.recorded_config(plugin.backbone, origin.backbone_config):

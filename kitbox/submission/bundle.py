@@ -364,7 +364,7 @@ def _copy_embeddings(checkpoints: Iterable[Path], workspace: Workspace, folder: 
     networks = [path for path in checkpoints if path.suffix == ".safetensors"]
     digests = {digest_of_file(path) for path in networks}
     count = 0
-    for manifest in sorted(workspace.embeddings.glob("*/manifest.json")):
+    for manifest in sorted(workspace.embeddings.glob("[!.]*/manifest.json")):
         if read_json(manifest)["causes"]["checkpoint"] in digests:
             shutil.copytree(manifest.parent, folder / manifest.parent.name)
             count += 1

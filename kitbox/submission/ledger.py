@@ -61,8 +61,14 @@ def path_of(workspace: Workspace) -> Path:
 
 
 def record_submission(workspace: Workspace, receipt: Mapping[str, Any], folder: Path) -> None:
-    """Add the line of a submission that was packaged in a folder."""
-    append(workspace, "made", folder.name, **receipt_fields(receipt))
+    """Add the line of a submission that was packaged in a folder, unless it has the same one.
+
+    A command that was killed after its line is run again, and makes the same submission.
+    """
+    fields = json.loads(json.dumps(receipt_fields(receipt)))  # as a line gives them back
+    same = ("made", folder.name, fields)
+    if all((e.what, e.submission, e.fields) != same for e in load(workspace).entries):
+        append(workspace, "made", folder.name, **fields)
 
 
 def receipt_fields(receipt: Mapping[str, Any]) -> dict[str, Any]:

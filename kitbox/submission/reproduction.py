@@ -1,6 +1,8 @@
 """Makes a submission again from its receipt, and compares both."""
 
-from collections.abc import Generator
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +16,7 @@ from kitbox.ensemble import answers
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.members import ImportedMember, Member, NetworkMember
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of_file
+from kitbox.files import digest_of_file, temporary_folder
 from kitbox.keypoints.matcher import matcher_sources
 from kitbox.network import inference
 from kitbox.network.checkpoint import read_checkpoint, read_origin
@@ -55,6 +57,20 @@ class Reproduction:
         return next(c.equal for c in self.comparisons if c.what == "submission.csv")
 
 
+@contextmanager
+def empty_cache(workspace: Workspace) -> Iterator[Workspace]:
+    """Yield a workspace with an empty cache, which is removed afterwards.
+
+    It keeps which engine a network was found to be faster with: that decides the last digits.
+    """
+    with temporary_folder(workspace.cache / "reproduced" / "cache") as folder:
+        fresh = replace(workspace, cache_name=str(folder.relative_to(workspace.root)))
+        fresh.engines.mkdir()
+        for choice in workspace.engines.glob("*.json"):
+            shutil.copy(choice, fresh.engines)
+        yield fresh
+
+
 def reproduce(
     path: Path,
     collection: Collection,
@@ -68,9 +84,9 @@ def reproduce(
     """Make the submission of a receipt again and compare it; yields the events of trainings.
 
     Networks come from the recorded checkpoints, or with `retrain` from the recorded settings. The
-    threshold rule is the receipt's; a note tells if kitbox.toml has another one. Nothing is read
-    from the embedding cache; counts of local matches are. Code of users that no plugin of the
-    workspace names is run only with `trust`, which writes its files into the workspace.
+    threshold rule is the receipt's; a note tells if kitbox.toml has another one. No cache of the
+    workspace is read: pixels, vectors, keypoints and matches are all made again. Code of users that
+    no plugin of the workspace names is run only with `trust`, which writes its files there.
 
     Raises KitboxError for a receipt whose checkpoints are missing, and for such code.
     """
@@ -103,27 +119,30 @@ def reproduce(
         scored += [NetworkMember(weight, named, networks[on], whiten=whiten) for on in local]
         members.append(NetworkMember(weight, named, networks[entry["trained_on"]], whiten=whiten))
     applied = _with_threshold(competition, recorded)
-    ensemble = Ensemble(
-        members=members,
-        collection=collection,
-        competition=applied,
-        workspace=workspace,
-        options=receipt.ensemble_options(recorded),
-        embed_options=EmbedOptions(
-            device=device,
-            precision=_precision(recorded, device),
-            engine=recorded.get("engine", "torch"),  # all that there was
-            reuse=False,
-        ),
-    )
-    locally = None
-    if local:
-        locally = yield from answers.score(replace(ensemble, members=scored))
-        thresholds, unknown_model = locally.score.thresholds, locally.unknown_model
-        fusion_model = locally.fusion_model
-    else:
-        thresholds, unknown_model, fusion_model = recorded["thresholds"], None, None
-    again = yield from submission.make_submission(ensemble, thresholds, unknown_model, fusion_model)
+    with empty_cache(workspace) as fresh:
+        ensemble = Ensemble(
+            members=members,
+            collection=collection,
+            competition=applied,
+            workspace=fresh,
+            options=receipt.ensemble_options(recorded),
+            embed_options=EmbedOptions(
+                device=device,
+                precision=_precision(recorded, device),
+                engine=recorded.get("engine", "torch"),  # all that there was
+                reuse=False,
+            ),
+        )
+        locally = None
+        if local:
+            locally = yield from answers.score(replace(ensemble, members=scored))
+            thresholds, unknown_model = locally.score.thresholds, locally.unknown_model
+            fusion_model = locally.fusion_model
+        else:
+            thresholds, unknown_model, fusion_model = recorded["thresholds"], None, None
+        again = yield from submission.make_submission(
+            ensemble, thresholds, unknown_model, fusion_model
+        )
     comparisons = [
         *_compare("competition", recorded["competition"], receipt.competition_settings(applied)),
         *_compare("data", recorded["data"], receipt.data_digests(collection)),

@@ -4,11 +4,13 @@ import io
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import PickleError
 
 import torch
 from torch.optim import Optimizer
 
-from kitbox.files import write_bytes
+from kitbox.errors import KitboxError
+from kitbox.files import read_sealed, write_sealed
 from kitbox.network.checkpoint import Origin, save_checkpoint
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import curriculum
@@ -23,6 +25,11 @@ from kitbox.training.runs import Run
 
 # Batches from which the batch norms of averaged weights get their statistics.
 _REFRESH_BATCHES = 50
+# What torch and its modules raise for bytes that are no state, or not that of this network.
+_UNREADABLE = (
+    *(OSError, EOFError, LookupError, RuntimeError),
+    *(TypeError, ValueError, AttributeError, PickleError),
+)
 
 
 @dataclass(kw_only=True)
@@ -37,8 +44,9 @@ class TrainState:
     best: float = -1.0
 
     def save(self, run: Run) -> None:
-        """Write the state after an epoch, atomically."""
+        """Write the state after an epoch, atomically, with a digest."""
         state = {
+            "run": run.folder.name,
             "trained": self.trained.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.state_dict(),
@@ -48,19 +56,31 @@ class TrainState:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_bytes(run.state, buffer.getvalue())
+        write_sealed(run.state, buffer.getvalue())
 
     def restore(self, run: Run) -> None:
-        """Restore the state after the last finished epoch, if there is one."""
+        """Restore the state after the last finished epoch, if there is one.
+
+        Raises KitboxError where it is damaged or that of another training.
+        """
         if not run.state.exists():
             return
-        state = torch.load(run.state, map_location="cpu", weights_only=True)
-        self.trained.load_state_dict(state["trained"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.averaged is not None:
-            self.averaged.load_state_dict(state["averaged"])
-        self.planner.restore(state["planner"])
-        self.epoch, self.best = state["epoch"], state["best"]
+        try:
+            data = io.BytesIO(read_sealed(run.state))
+            state = torch.load(data, map_location="cpu", weights_only=True)
+            if state.get("run", run.folder.name) != run.folder.name:
+                raise ValueError("it is of another training")
+            self.trained.load_state_dict(state["trained"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.averaged is not None:
+                self.averaged.load_state_dict(state["averaged"])
+            self.planner.restore(state["planner"])
+            self.epoch, self.best = int(state["epoch"]), float(state["best"])
+        except _UNREADABLE as error:
+            raise KitboxError(
+                f"the state {run.state} of an interrupted training is damaged, or of another one",
+                fix="remove it, and train again: that begins with the first epoch",
+            ) from error
 
 
 def resume(training: Training) -> tuple[TrainState, tuple[str, ...]]:

@@ -15,7 +15,14 @@ from kitbox.competition import decisions, pseudo_labels
 from kitbox.competition.decisions import Decisions
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of, digest_of_file, read_json, write_json, write_text
+from kitbox.files import (
+    digest_of,
+    digest_of_file,
+    read_json,
+    session_digest,
+    write_json,
+    write_text,
+)
 from kitbox.plugin import source_code
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
@@ -26,6 +33,8 @@ from kitbox.workspace import Workspace
 # digest of the decisions that a training reads. They are not part of the key: the checkpoint's
 # bytes, the fingerprint, and the images with their labels and boxes are.
 _INIT_PATH, _SETTINGS, _DECIDED = "begun_from", "settings", "decisions"
+# Of a finished run also the digests of its checkpoints, in run.json and in the journal's last line.
+_CHECKPOINTS = "checkpoints"
 # Settings of an unfinished run that a message lists, and characters of each.
 _SHOWN, _LONGEST = 3, 40
 
@@ -111,6 +120,28 @@ class Run:
         """Whether all epochs are done."""
         return any(event["event"] == "finished" for event in self.events())
 
+    def digests(self, path: Path) -> set[str]:
+        """Return the recorded digests of a checkpoint: one, or none of an earlier release.
+
+        They are two where one of the files that keep it is damaged.
+        """
+        ends = [event for event in self.events() if event["event"] == "finished"]
+        records = [read_json(self.key_file), *ends[-1:]]
+        found = {record.get(_CHECKPOINTS, {}).get(path.stem) for record in records}
+        return {digest for digest in found if digest is not None}
+
+    @property
+    def gone(self) -> Path | None:
+        """The checkpoint that a finished run had and has no more, None where it has all."""
+        had = [self.last, *([self.best] if self.has_best else [])]
+        return next((path for path in had if not path.is_file()), None)
+
+    @property
+    def has_best(self) -> bool:
+        """Whether a checkpoint of the best holdout score was saved."""
+        scored = any(event["event"] == "score" and event.get("best") for event in self.events())
+        return scored or self.best.exists()
+
     def events(self) -> list[dict[str, Any]]:
         """Return the journal's lines, without a last one that is incomplete."""
         if not self.journal.exists():
@@ -150,7 +181,7 @@ def begin(
     settings of the `plugin` and the digest of what was `decided`, for messages.
     """
     if fresh:
-        for path in (run.state, run.journal, run.best, run.last):
+        for path in (run.key_file, run.state, run.journal, run.best, run.last):
             path.unlink(missing_ok=True)
         shutil.rmtree(run.folder / "tensorboard", ignore_errors=True)
     if init_from is not None or not run.key_file.exists():
@@ -164,10 +195,18 @@ def begin(
         pseudo_labels.save(run.pseudo_labels, pseudo)
 
 
+def finish(run: Run, epoch: int) -> None:
+    """Record the end of a training with the digests of its checkpoints, and remove its state."""
+    digests = {path.stem: digest_of_file(path) for path in (run.last, run.best) if path.exists()}
+    run.log("finished", epoch=epoch, **{_CHECKPOINTS: digests})
+    write_json(run.key_file, read_json(run.key_file) | {_CHECKPOINTS: digests})
+    run.state.unlink(missing_ok=True)
+
+
 def load_key(run: Run) -> RunKey:
     """Return the key of a run."""
     values = read_json(run.key_file)
-    for beside in (_INIT_PATH, _SETTINGS, _DECIDED):
+    for beside in (_INIT_PATH, _SETTINGS, _DECIDED, _CHECKPOINTS):
         values.pop(beside, None)
     return RunKey(**values)
 
@@ -182,7 +221,7 @@ def unfinished(workspace: Workspace, key: RunKey, plugin: Plugin) -> list[str]:
     for path in sorted((workspace.runs / key.plugin).glob("*/run.json")):
         run = Run(path.parent)
         epochs = [event["epoch"] for event in run.events() if event["event"] == "epoch"]
-        if run.folder.name == key.digest or not run.state.exists() or not epochs:
+        if run.folder.name == key.digest or run.finished or not run.state.exists() or not epochs:
             continue
         earlier, settings = load_key(run), read_json(path).get(_SETTINGS)
         of = f" of {settings['epochs']}" if settings else ""
@@ -263,11 +302,11 @@ def find(
     finished = [run for run in fitting if run.finished]
     option = " --on all" if on == "all" else f" --fold {fold}" if fold > 1 else ""
     if named.plugin.frozen:  # else its network is not from a training
-        option += "".join(f" --init-from {run.init_from}" for run in same[:1])
+        option += "".join(f" --init-from {run.init_from}" for run in same[:1] if run.init_from)
     command = f"run 'kitbox train {named.name}{option}'"
     if finished:
         run = max(finished, key=_end)
-        return _read(run.best if which == "best" and run.best.exists() else run.last)
+        return _read(run, which, command)
     if fitting:
         raise KitboxError(f"the training of {named.name} is not finished; {command} to resume it")
     others = [run for run in same if keys[run.folder].on == on]
@@ -296,15 +335,20 @@ def _changed_code(run: Run, plugin: Plugin) -> list[str]:
 
 
 def reuse(run: Run) -> Checkpoint:
-    """Return the last checkpoint of a finished run, and make the run its plugin's newest."""
+    """Return the last checkpoint of a finished run, and make the run its plugin's newest.
+
+    Raises KitboxError for a damaged one.
+    """
+    found = _read(run)
     run.journal.touch()
-    return _read(run.last)
+    run.state.unlink(missing_ok=True)  # a run that was killed at its end has it still
+    return found
 
 
 def newest(workspace: Workspace, named: NamedPlugin, on: str) -> Checkpoint | None:
     """Return the last checkpoint of a plugin's newest finished run on any images, None if none."""
     done = [run for run in _finished(workspace, named) if load_key(run).on in (on, "none")]
-    return _read(max(done, key=_end).last) if done else None
+    return _read(max(done, key=_end)) if done else None
 
 
 def trained_on(workspace: Workspace, named: NamedPlugin) -> list[str]:
@@ -410,7 +454,22 @@ def _boxes(images: ImageSet) -> list[list[float] | None]:
     return [None if np.isnan(box).any() else [float(x) for x in box] for box in images.boxes]
 
 
-def _read(path: Path) -> Checkpoint:
+def _read(run: Run, which: str = "last", command: str = "") -> Checkpoint:
+    """Return a checkpoint of a finished run, whose bytes are those that its training wrote.
+
+    `command` trains the plugin. Raises KitboxError for a checkpoint that is gone or damaged.
+    """
     from kitbox.network.checkpoint import read_checkpoint  # it imports torch
 
+    path = run.best if which == "best" and run.has_best else run.last
+    if not command:
+        on = load_key(run).on
+        command = f"run 'kitbox train {run.folder.parent.name}{' --on all' if on == 'all' else ''}'"
+    if not path.is_file():
+        raise KitboxError(f"the checkpoint {path} is gone", fix=f"{command} to train it again")
+    recorded = run.digests(path)
+    if recorded and session_digest(path) not in recorded:
+        raise KitboxError(
+            f"the checkpoint {path} is damaged", fix=f"remove it, and {command} to train it again"
+        )
     return read_checkpoint(path)

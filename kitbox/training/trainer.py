@@ -13,6 +13,7 @@ from kitbox.errors import KitboxError
 from kitbox.images.loader import augmentation_seed
 from kitbox.network import inference
 from kitbox.network.checkpoint import read_checkpoint
+from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import curriculum
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Floats, Progress
@@ -35,16 +36,17 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
 
     A run's folder is named by everything that determines its result. The same command resumes it
     after the last finished epoch, to the same weights as without an interruption; the checkpoint
-    of a finished run is returned at once.
+    of a finished run is returned at once, and one that is gone is trained again.
 
     Raises KitboxError for weights that do not fit, an empty training set, batches that processes
-    cannot share, and a loss that is no longer a number.
+    cannot share, a damaged checkpoint or state, and a loss that is no longer a number.
     """
     if named.plugin.frozen and setup.options.init_from is None:
         return transfer.frozen_checkpoint(named, setup.workspace, setup.options)
     training = _prepare(named, setup)
     plugin, options, run = named.plugin, setup.options, training.run
-    if run.finished and not options.fresh:
+    gone = run.gone if run.finished and not options.fresh else None
+    if run.finished and not options.fresh and gone is None:
         return runs.reuse(run)
     fabric = training.fabric
     fabric.launch()
@@ -58,13 +60,15 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
                 pseudo,
                 training.weights.init_from,
                 plugin=plugin,
-                fresh=options.fresh,
+                fresh=options.fresh or gone is not None,
                 decided=setup.collection.decisions,
             )
         fabric.barrier()
         state, notes = checkpoints.resume(training)
         if state.epoch == 0:
             notes += tuple(runs.unfinished(setup.workspace, training.key, plugin))
+        if gone is not None:
+            notes += (f"the checkpoint {gone} is gone, so this training begins again",)
         yield _started(training, state, notes)
         if state.epoch == 0 and options.on == "holdout":
             yield from checkpoints.score(training, state, state.trained)
@@ -80,6 +84,7 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
                 loader = training.training_loader(phase.image_size, loop.sampler)
                 for epoch in range(max(phase.first_epoch, state.epoch + 1), phase.last_epoch + 1):
                     done = yield from _train_epoch(loop, epoch, loader)
+                    _check_files(training, loop.sizes_and_times, epoch)
                     yield from log.epoch(done)
                     yield from log.scores(checkpoints.score_and_save(training, state, loop.sampler))
                     if training.first:
@@ -87,8 +92,7 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
                     fabric.barrier()
             log.close()
         if training.first:
-            run.log("finished", epoch=plugin.epochs)
-            run.state.unlink(missing_ok=True)
+            runs.finish(run, plugin.epochs)
         fabric.barrier()
     return read_checkpoint(run.last)
 
@@ -104,7 +108,8 @@ def check(named: NamedPlugin, setup: TrainSetup) -> None:
             transfer.frozen_checkpoint(named, setup.workspace, setup.options)
             return
         training = _prepare(named, setup)
-        if setup.options.fresh or not training.run.finished:
+        run = training.run
+        if setup.options.fresh or not run.finished or run.gone is not None:
             transfer.build_on_cpu(training)
             build_planner(named.plugin, training.training_set.label_rows, training.seed)
     except KitboxError as error:
@@ -116,7 +121,7 @@ def _train_epoch(
 ) -> Generator[StepDone | Progress, None, EpochDone]:
     """Plan the batches of an epoch and train on each once; return the epoch's means.
 
-    Raises KitboxError for a loss that is not a number.
+    Raises KitboxError for a loss or weights that are not numbers.
     """
     training, state, sampler = loop.training, loop.state, loop.sampler
     plugin, fabric = training.plugin, training.fabric
@@ -170,6 +175,7 @@ def _train_epoch(
         )
     mean = float(sums.loss) / count
     _check(mean, training, epoch, count)
+    _check_weights(training, state.trained, epoch)
     state.epoch, ended = epoch, time.perf_counter()
     spread = {"spread": float(sums.spread) / count} if _compares_pairs(training) else {}
     return EpochDone(
@@ -188,6 +194,7 @@ class _Loop:
     """What every step needs; `module` and `optimizer` are wrapped by lightning-fabric.
 
     `batches` are the number of batches of each epoch; `sampler` deals them to processes.
+    `sizes_and_times` are those of the files of the training images as it began.
     """
 
     training: Training
@@ -197,6 +204,7 @@ class _Loop:
     schedule: LearningRateSchedule
     sampler: BatchSampler
     batches: Sequence[int]
+    sizes_and_times: Sequence[tuple[int, int] | None]
 
     @classmethod
     def build(cls, training: Training, state: TrainState) -> "_Loop":
@@ -219,6 +227,7 @@ class _Loop:
                 block_size=block_size(plugin, fabric.world_size),
             ),
             batches=batches,
+            sizes_and_times=_sizes_and_times(training),
         )
 
 
@@ -276,6 +285,39 @@ def _check(loss: float, training: Training, epoch: int, step: int) -> None:
             f"the loss of {training.named.name} became {loss} at epoch {epoch}, step {step}; "
             "lower learning_rate or gradient_clip, or train with --precision 32"
         )
+
+
+def _check_weights(training: Training, trained: TrainedNetwork, epoch: int) -> None:
+    """Raise KitboxError for weights that the last step, whose loss is read before, made NaN."""
+    tensors = [tensor for tensor in trained.state_dict().values() if tensor.is_floating_point()]
+    if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):
+        raise KitboxError(
+            f"weights of {training.named.name} are no numbers any more after epoch {epoch}; lower "
+            "learning_rate or gradient_clip, or train with --precision 32"
+        )
+
+
+def _check_files(training: Training, began: Sequence[tuple[int, int] | None], epoch: int) -> None:
+    """Raise KitboxError where a file was changed: the run is named by the bytes that it had."""
+    paths = training.training_set.images.paths
+    for path, before, now in zip(paths, began, _sizes_and_times(training), strict=True):
+        if before != now and before is not None and now is not None:
+            raise KitboxError(
+                f"image {path} was changed while {training.named.name} was trained",
+                fix=f"train again; what it learned in epoch {epoch} is left out",
+            )
+
+
+def _sizes_and_times(training: Training) -> list[tuple[int, int] | None]:
+    """Return size and mtime of the files of training images, None where they cannot be had."""
+    found: list[tuple[int, int] | None] = []
+    for path in training.training_set.images.paths:
+        try:
+            status = path.stat()
+            found.append((status.st_size, status.st_mtime_ns))
+        except OSError:  # it may be prepared, and its disk unplugged
+            found.append(None)
+    return found
 
 
 def _prepare(named: NamedPlugin, setup: TrainSetup) -> Training:

@@ -88,7 +88,7 @@ def frozen_checkpoint(
     )
     none = np.zeros(0, dtype=np.int64)
     saved = save_checkpoint(run.last, TrainedNetwork(network, headless, none), origin)
-    run.log("finished", epoch=0)
+    runs.finish(run, 0)
     return saved
 
 

@@ -138,6 +138,22 @@ def test_a_submission_is_reproduced_from_the_same_embeddings_alone(imported: Wor
     assert "and nothing of that name is here; run 'kitbox embeddings import" in told
 
 
+@pytest.mark.parametrize("name", ["vectors.npy", "image_ids.json"])
+def test_damaged_imported_embeddings_are_told(imported: Workspace, name: str) -> None:
+    path = imported.imported / "other" / name
+    data = path.read_bytes()
+    changed = data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+    if name == "image_ids.json":
+        first, second, *rest = json.loads(data)
+        changed = json.dumps([second, first, *rest]).encode()
+    for content in (changed, data[:99], b""):
+        path.write_bytes(content)
+        assert error_of(imported, "score", "other") == (
+            f"the imported embeddings {path.parent} are damaged; import them again with --name "
+            "other --replace"
+        )
+
+
 @pytest.mark.parametrize("form", ["bare", "folder", "elsewhere", "upper"])
 def test_names_are_matched_as_in_lists(place: Workspace, form: str) -> None:
     def name(image: str) -> str:

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kitbox import files
 from kitbox.dataset.collection import collect
 from kitbox.embedding import cache, embedder
 from kitbox.errors import KitboxError
@@ -58,8 +60,8 @@ def test_a_second_run_computes_nothing_and_gives_the_same_vectors(place: Place) 
     assert (computed, again) == (True, False)
     assert (first.vectors == second.vectors).all()
     assert (second.image_ids == place.images.image_ids).all()
-    files = {path.name for path in next(place.workspace.embeddings.iterdir()).iterdir()}
-    assert files == {"vectors.npy", "image_ids.json", "manifest.json", "rows.json"}
+    names = {path.name for path in next(place.workspace.embeddings.iterdir()).iterdir()}
+    assert names == {"vectors.npy", "image_ids.json", "manifest.json", "rows.json"}
 
 
 def test_other_weights_images_boxes_or_sizes_are_computed_anew(place: Place) -> None:
@@ -160,6 +162,103 @@ def test_a_damaged_folder_is_named(place: Place) -> None:
     (entry / "vectors.npy").write_bytes(b"short")
     with pytest.raises(KitboxError, match="are damaged; remove that folder"):
         place.embed()
+
+
+def swapped_ids(data: bytes) -> bytes:
+    first, second, *rest = json.loads(data)
+    return json.dumps([second, first, *rest]).encode()
+
+
+def test_every_damage_of_the_cache_is_told_and_what_is_computed_again_is_the_same(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = place.images.take(np.arange(6))
+    _, first = place.embed(few)
+    entry = next(place.workspace.embeddings.iterdir())
+    whole = {path: path.read_bytes() for path in entry.iterdir()}
+    flips = np.random.default_rng(0)
+    damages = [
+        (entry / name, change)
+        for name, changes in {
+            "vectors.npy": [*(flipped(flips) for _ in range(8)), zeros, half, empty],
+            "image_ids.json": [swapped_ids, half, empty],
+            "rows.json": [swapped_ids, half, empty],
+            "manifest.json": [
+                lambda data: data.replace(b'"precision": "32"', b'"precision": "16"'),
+                lambda data: data.replace(b"sha256", b"sha255"),
+                *(half, empty),
+            ],
+        }.items()
+        for change in changes
+    ]
+    told = f"the embeddings {entry} are damaged; remove that folder; they are computed again"
+    for path, change in damages:
+        path.write_bytes(change(whole[path]))
+        for images in (few, few.take(np.arange(3))):  # the same set, and one that is part of it
+            if images is not few and path.name == "manifest.json":
+                continue  # it says whether the set is one to look into
+            monkeypatch.setattr(files, "_KNOWN_DIGESTS", {})  # as in another process
+            with pytest.raises(KitboxError) as caught:
+                place.embed(images)
+            assert str(caught.value) == told
+        path.write_bytes(whole[path])
+    shutil.rmtree(entry)
+    computed, again = place.embed(few)
+    assert computed
+    assert (again.vectors == first.vectors).all()
+
+
+def flipped(flips: np.random.Generator) -> Callable[[bytes], bytes]:
+    """Return a damage that flips one bit of some byte."""
+
+    def change(data: bytes) -> bytes:
+        at, bit = int(flips.integers(len(data))), int(flips.integers(8))
+        return data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
+
+    return change
+
+
+def zeros(data: bytes) -> bytes:
+    return data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def empty(_: bytes) -> bytes:
+    return b""
+
+
+def test_a_folder_under_another_key_is_damaged(place: Place) -> None:
+    place.embed()
+    entry = next(place.workspace.embeddings.iterdir())
+    other = tiny(epochs=0, losses=[], seed=5)
+    checkpoint = place.trained(other)
+    place.embed(plugin=other, checkpoint=checkpoint)
+    [theirs] = {*place.workspace.embeddings.iterdir()} - {entry}
+    shutil.rmtree(theirs)
+    shutil.copytree(entry, theirs)
+    with pytest.raises(KitboxError, match="are damaged; remove that folder"):
+        place.embed(plugin=other, checkpoint=checkpoint)
+
+
+def test_embeddings_of_an_earlier_release_are_read_where_their_images_are_the_same(
+    place: Place,
+) -> None:
+    _, first = place.embed()
+    [path] = manifests(place)
+    manifest = json.loads(path.read_text())
+    del manifest["lists_sha256"]
+    path.write_text(json.dumps(manifest))
+    computed, second = place.embed()
+    assert not computed
+    assert (first.vectors == second.vectors).all()
+    listed = path.with_name("image_ids.json")
+    listed.write_bytes(swapped_ids(listed.read_bytes()))
+    with pytest.raises(KitboxError, match="are damaged; remove that folder"):
+        place.embed()
+    assert place.embed(place.images.take(np.arange(3)))[0]  # its rows are not trusted
 
 
 def test_without_reuse_the_cache_is_neither_read_nor_written(place: Place) -> None:

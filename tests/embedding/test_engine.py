@@ -1,12 +1,14 @@
 """Engines: ONNX Runtime where it agrees with torch and is faster, else torch, and it says so."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from kitbox import files
 from kitbox.embedding import engine, onnx_graph
 from kitbox.embedding.engine import ONNX, TORCH, Engine, EngineChoice
 from kitbox.errors import KitboxError
@@ -75,6 +77,29 @@ def test_a_graph_and_a_choice_are_kept(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delattr(engine, "export")  # nothing is exported again
     _, second = run(tmp_path)
     assert (first == second).all()
+
+
+@pytest.mark.usefixtures("onnx_is_faster")
+def test_a_changed_byte_of_a_graph_is_told(tmp_path: Path, monkeypatch) -> None:
+    _, first = run(tmp_path)
+    [graph] = tmp_path.glob("*/graph.onnx")
+    whole = graph.read_bytes()
+    for path in (graph, graph.with_name("manifest.json")):
+        data = path.read_bytes()
+        for at in (0, len(data) // 2, len(data) - 2):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            monkeypatch.setattr(files, "_KNOWN_DIGESTS", {})
+            with pytest.raises(KitboxError) as caught:
+                run(tmp_path)
+            assert str(caught.value) == (
+                f"the graph {graph.parent} of ONNX Runtime is damaged; remove that folder; it is "
+                "made again"
+            )
+        path.write_bytes(data)
+    shutil.rmtree(graph.parent)
+    _, again = run(tmp_path)
+    assert (again == first).all()
+    assert len(graph.read_bytes()) == len(whole)
 
 
 @pytest.mark.usefixtures("onnx_is_faster")

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import warnings
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, KitboxWarning
 from kitbox.images import file_index, preprocessing
 from kitbox.records import ImageSet, strings
 from kitbox.workspace import Workspace
@@ -142,6 +143,45 @@ def test_a_damaged_index_is_named(tmp_path: Path) -> None:
     workspace.image_index.write_text("this is no database, but it is long enough" * 20)
     with pytest.raises(KitboxError, match=r"images.sqlite is damaged .*; remove it"):
         finish(file_index.inspect(images(tmp_path), workspace))
+
+
+def test_a_changed_byte_of_the_index_changes_no_result(tmp_path: Path) -> None:
+    workspace, listed = Workspace(tmp_path), images(tmp_path)
+    expected = finish(file_index.inspect(listed, workspace))[1]
+    whole = workspace.image_index.read_bytes()
+    used = np.flatnonzero(np.frombuffer(whole, dtype=np.uint8))  # pages are mostly empty
+    outcomes = set()
+    for at in np.random.default_rng(0).choice(used, 40).tolist():
+        workspace.image_index.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                found = finish(file_index.inspect(listed, workspace))[1]
+            except KitboxError as error:
+                assert "images.sqlite is damaged (" in str(error)  # noqa: PT017
+                assert str(error).endswith("; remove it; it is made again")  # noqa: PT017
+                outcomes.add("refused")
+                continue
+        outcomes |= {str(each.message).partition(" is damaged ")[2] for each in told}
+        assert (found.images.file_digests == expected.images.file_digests).all()
+        assert (found.signatures.hashes == expected.signatures.hashes).all()
+        assert (found.stats == expected.stats).all()
+    assert "in 1 row; their images are read again" in outcomes
+    workspace.image_index.unlink()
+    assert (finish(file_index.inspect(listed, workspace))[1].stats == expected.stats).all()
+
+
+def test_rows_of_the_index_that_were_exchanged_are_read_again(tmp_path: Path) -> None:
+    workspace, listed = Workspace(tmp_path), images(tmp_path)
+    expected = finish(file_index.inspect(listed, workspace))[1].images.file_digests
+    with closing(sqlite3.connect(workspace.image_index)) as database:
+        rows = database.execute("SELECT digest, stamp FROM looks").fetchall()
+        turned = [(rows[at - 1][0], stamp) for at, (_, stamp) in enumerate(rows)]
+        database.executemany("UPDATE looks SET digest = ? WHERE stamp = ?", turned)
+        database.commit()
+    with pytest.warns(KitboxWarning, match=r"is damaged in 3 rows; their images are read again"):
+        found = finish(file_index.inspect(listed, workspace))[1]
+    assert (found.images.file_digests == expected).all()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

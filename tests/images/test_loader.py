@@ -1,5 +1,7 @@
 """Loader: the same batches for any number of workers, and grey for unreadable images."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.images.augmentation import Augmentation
-from kitbox.images.loader import BatchItem, ImageDataset, build_loader, read_ahead
+from kitbox.images.loader import BatchItem, ImageDataset, build_loader, killed_worker, read_ahead
 from kitbox.records import ImageSet, strings
 from tests.photographs import picture
 
@@ -50,6 +52,19 @@ def test_an_error_in_a_worker_process_is_still_an_error_that_a_user_can_fix(tmp_
     # torch raises it again, from its type and a message
     with pytest.raises(KitboxError, match=r"there is no image .*gone\.jpg"):
         next(iter(build_loader(dataset, [[0]], workers=1)))
+
+
+def test_a_killed_worker_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = ImageSet(strings(["a.png"]), (picture(tmp_path / "a.png", 0, 0),))
+    dataset = ImageDataset(images, (16, 16), interpolation="bicubic", crop_margin=None)
+    monkeypatch.setattr(ImageDataset, "__getitems__", lambda *_: os.kill(os.getpid(), 9))
+    told = r"a process that reads images was killed, .*; give fewer --workers"
+    with pytest.raises(KitboxError, match=told):
+        next(iter(build_loader(dataset, [[0]], workers=1)))
+    # torch also raises it from a signal, wherever the main thread is
+    raised = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    assert re.match(told, str(killed_worker(raised)))
+    assert killed_worker(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
 
 
 def test_threads_read_what_the_loader_reads_in_its_order(tmp_path: Path) -> None:

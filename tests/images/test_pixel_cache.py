@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,6 +222,37 @@ def test_pixels_are_split_into_shards(workspace: Workspace, tmp_path: Path, monk
         pixel_cache.find(workspace, images, SPEC)
 
 
+def test_every_damage_of_the_cache_is_told(workspace: Workspace, tmp_path: Path) -> None:
+    images = pictures(tmp_path, 5)
+    prepare(workspace, images)
+    direct, size = pixels_of(None, images), 24 * 40 * 3
+    [shard], keys = shards(workspace), PixelCache.for_spec(workspace, SPEC).keys_file
+    pixels, entries = shard.read_bytes(), keys.read_bytes()
+    for at in np.random.default_rng(0).integers(len(pixels), size=12).tolist():
+        shard.write_bytes(pixels[:at] + bytes([pixels[at] ^ 4]) + pixels[at + 1 :])
+        with pytest.raises(KitboxError, match=r"are damaged; remove that folder and run"):
+            pixels_of(workspace, images)
+    exchanged = pixels[size : 2 * size] + pixels[:size] + pixels[2 * size :]
+    for changed in (exchanged, pixels[:size] + bytes(4 * size)):
+        shard.write_bytes(changed)
+        with pytest.raises(KitboxError, match=r"are damaged; remove that folder and run"):
+            pixels_of(workspace, images)
+    shard.write_bytes(pixels)
+    for at in range(40):  # another key is that of no image, which is read from its file
+        keys.write_bytes(entries[:at] + bytes([entries[at] ^ 4]) + entries[at + 1 :])
+        if at % 20 < pixel_cache.KEY_BYTES:
+            assert (pixels_of(workspace, images) == direct).all()
+            continue
+        with pytest.raises(KitboxError, match=r"are damaged; remove that folder and run"):
+            pixels_of(workspace, images)
+    keys.write_bytes(entries[20:40] + entries[:20] + entries[40:])
+    with pytest.raises(KitboxError, match=r"are damaged; remove that folder and run"):
+        pixels_of(workspace, images)
+    shutil.rmtree(shard.parent)
+    assert prepare(workspace, images) == 5
+    assert (pixels_of(workspace, images) == direct).all()
+
+
 def test_another_decoder_has_another_cache(
     workspace: Workspace, tmp_path: Path, monkeypatch
 ) -> None:
@@ -265,16 +297,16 @@ def test_rows_committed_before_a_kill_are_complete_and_reused(
     assert (pixels_of(workspace, images) == pixels_of(None, images)).all()
 
 
-@pytest.mark.parametrize("cut", range(1, pixel_cache.KEY_BYTES))
+@pytest.mark.parametrize("cut", range(1, pixel_cache.ENTRY_BYTES))
 def test_a_key_that_was_cut_off_is_ignored(workspace: Workspace, tmp_path: Path, cut: int) -> None:
     images = pictures(tmp_path, 3)
     prepare(workspace, images)
     with PixelCache.for_spec(workspace, SPEC).keys_file.open("r+b") as file:
-        file.truncate(2 * pixel_cache.KEY_BYTES + cut)
+        file.truncate(2 * pixel_cache.ENTRY_BYTES + cut)
     assert dataset_of(workspace, images).source == "2 prepared"
     assert prepare(workspace, images) == 1
     assert (
-        PixelCache.for_spec(workspace, SPEC).keys_file.stat().st_size == 3 * pixel_cache.KEY_BYTES
+        PixelCache.for_spec(workspace, SPEC).keys_file.stat().st_size == 3 * pixel_cache.ENTRY_BYTES
     )
     assert (pixels_of(workspace, images) == pixels_of(None, images)).all()
 
@@ -312,7 +344,7 @@ def test_a_disk_that_is_too_small_is_refused_with_numbers(
     planned = pixel_cache_writer.plan(
         workspace, [pictures(tmp_path, 3)], [InputSpec((620, 620), "bicubic", None)]
     )
-    assert planned.bytes == 3 * (620 * 620 * 3 + pixel_cache.KEY_BYTES)
+    assert planned.bytes == 3 * (620 * 620 * 3 + pixel_cache.ENTRY_BYTES)
     assert pixel_cache_writer.check_disk_space(workspace, planned) > 0
     usage = pixel_cache_writer.shutil.disk_usage(tmp_path)._replace(free=503 * 10**6)
     monkeypatch.setattr(pixel_cache_writer.shutil, "disk_usage", lambda _: usage)
@@ -363,7 +395,10 @@ def test_caches_that_no_plugin_uses_are_removed(workspace: Workspace, tmp_path: 
     large = InputSpec.from_plugin(tiny(image_size=48), "bicubic")
     prepare(workspace, images, SPEC, large)
     [(folder, size)] = pixel_cache_writer.remove_unused(workspace, [large])
-    assert (folder.name.split("-")[0], size) == ("24x40", 2 * (24 * 40 * 3 + pixel_cache.KEY_BYTES))
+    assert (folder.name.split("-")[0], size) == (
+        "24x40",
+        2 * (24 * 40 * 3 + pixel_cache.ENTRY_BYTES),
+    )
     assert pixel_cache.find(workspace, images, SPEC) is None
     assert dataset_of(workspace, images, large).source == "all prepared"
     assert pixel_cache_writer.remove_unused(workspace, [large]) == []

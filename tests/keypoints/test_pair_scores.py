@@ -1,5 +1,9 @@
 """Counts of pairs: symmetric, cached, resumed, and the same for any number of workers."""
 
+import sqlite3
+import warnings
+from contextlib import closing
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -179,6 +183,54 @@ def test_an_interrupted_run_goes_on_where_it_was(images, tmp_path, stage, after,
     assert (found.cached, found.computed) == (kept[1], 15 - kept[1])
     _, whole = run(images, Workspace(tmp_path / "other"), workers=1)
     assert counts_of(found) == counts_of(whole)
+
+
+def test_a_changed_byte_of_the_cache_changes_no_count(images, tmp_path):
+    workspace = Workspace(tmp_path)
+    _, whole = run(images, workspace, workers=1)
+    kept = {path: path.read_bytes() for path in (workspace.local_features, workspace.local_matches)}
+    outcomes = set()
+    for number in range(30):
+        changed = workspace.local_features if number % 2 else workspace.local_matches
+        for path, data in kept.items():
+            path.write_bytes(data)
+        if number % 2:  # features are read where counts are not there
+            workspace.local_matches.unlink()
+        data, drawn = bytearray(kept[changed]), np.random.default_rng(number)
+        used = np.flatnonzero(np.frombuffer(kept[changed], dtype=np.uint8))
+        data[int(drawn.choice(used))] ^= 1 << int(drawn.integers(8))
+        changed.write_bytes(data)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                _, found = run(images, workspace, workers=1)
+            except KitboxError as error:
+                assert str(error).startswith(f"{changed} is damaged (")  # noqa: PT017
+                assert str(error).endswith("; remove it; it is made again")  # noqa: PT017
+                outcomes.add("refused")
+                continue
+        outcomes |= {"matched again" for each in told if "matched again" in str(each.message)}
+        assert counts_of(found) == counts_of(whole)
+    assert outcomes == {"refused", "matched again"}
+
+
+def test_a_cache_of_an_earlier_release_is_read(images, tmp_path, work):
+    workspace = Workspace(tmp_path)
+    _, whole = run(images, workspace)
+    for path, table in (
+        (workspace.local_features, "features"),
+        (workspace.local_matches, "pairs"),
+    ):
+        with closing(sqlite3.connect(path)) as database:
+            database.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+    before = dict(work)
+    _, found = run(images, workspace)
+    assert counts_of(found) == counts_of(whole)
+    assert work == before
+    with match_cache.open_pairs(workspace) as store:
+        store.save(b"1" * 16, MatchCounts(1, 2, 3, 4))
+        store.commit()
+        assert store.load([b"1" * 16]) == {b"1" * 16: MatchCounts(1, 2, 3, 4)}
 
 
 def test_results_are_written_every_few_seconds(images, tmp_path, monkeypatch):

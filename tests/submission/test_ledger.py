@@ -36,6 +36,16 @@ def test_appended_lines_are_read_again(workspace: Workspace) -> None:
     assert found.entries[0].at.endswith("+00:00")
 
 
+def test_a_submission_that_is_made_again_after_a_kill_has_one_line(workspace: Workspace) -> None:
+    receipt = receipt_of(GOOD, local=0.25, note="two")
+    for _ in range(2):
+        ledger.record_submission(workspace, receipt, Path("x") / A)
+    ledger.record_submission(workspace, receipt_of(GOOD, local=0.25, note="three"), Path("x") / A)
+    ledger.record_submission(workspace, receipt, Path("x") / f"{A}2")
+    made = [(entry.submission, entry.fields["note"]) for entry in ledger.load(workspace).entries]
+    assert made == [(A, "two"), (A, "three"), (f"{A}2", "two")]
+
+
 def test_a_line_is_one_json_object(workspace: Workspace) -> None:
     sending(workspace, "two\nlines")
     (line,) = ledger.path_of(workspace).read_text().splitlines()

@@ -13,6 +13,7 @@ from kitbox.errors import KitboxError
 from kitbox.network import inference
 from kitbox.submission import receipt, reproduction
 from kitbox.submission.reproduction import Comparison, Reproduction
+from kitbox.workspace import Workspace
 from tests.circle import competition
 
 
@@ -49,6 +50,18 @@ def test_the_csv_is_the_same_if_its_digest_is() -> None:
     for again, same in (("12", True), ("34", False)):
         listed = Comparison("submission.csv", "12", again)
         assert Reproduction((score, listed), "").same_csv is same
+
+
+def test_the_cache_of_a_reproduction_is_empty_and_removed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    (workspace.engines / "graph").mkdir(parents=True)
+    (workspace.engines / "choice.json").write_text("{}")
+    workspace.embeddings.mkdir()
+    with reproduction.empty_cache(workspace) as fresh:
+        assert (fresh.root, fresh.boxes) == (workspace.root, workspace.boxes)
+        assert {path.name for path in fresh.cache.rglob("*")} == {"engines", "choice.json"}
+        cache = fresh.cache
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,9 @@ from kitbox.network.checkpoint import read_origin
 from kitbox.training import runs, trainer
 from kitbox.training.context import TrainOptions, TrainSetup
 from kitbox.training.events import EpochDone, HoldoutScored, StepDone, TrainingStarted
+from kitbox.training.schedule import LearningRateSchedule
 from kitbox.workspace import Workspace
-from tests.photographs import competition_on_disk, finish, named, tiny
+from tests.photographs import competition_on_disk, finish, named, picture, tiny
 from tests.trainings import write_plugin_file
 
 OPTIONS = TrainOptions(device="cpu", precision="32", workers=0)
@@ -207,6 +208,42 @@ def test_a_loss_that_is_not_a_number_stops_with_advice(place) -> None:
     )
     with pytest.raises(KitboxError, match=r"the loss of tiny became (nan|inf) at epoch .* lower"):
         finish(train(place, plugin))
+
+
+def test_weights_that_the_last_step_made_nan_are_not_kept(place, monkeypatch) -> None:
+    """No holdout would tell of them, and no loss is read after the last step."""
+    step = LearningRateSchedule.step
+
+    def poisoned(self: LearningRateSchedule) -> None:
+        step(self)
+        if self._step == sum(self._steps):
+            self._optimizer.param_groups[0]["params"][0].data.fill_(float("nan"))
+
+    monkeypatch.setattr(LearningRateSchedule, "step", poisoned)
+    options = replace(OPTIONS, on="all")
+    with pytest.raises(KitboxError, match="weights of tiny are no numbers any more after epoch 2"):
+        finish(train(place, tiny(epochs=2), options))
+    [state] = place[0].runs.glob("tiny/*/state.pt")
+    assert torch.load(state, weights_only=True)["epoch"] == 1
+    assert not state.with_name("last.safetensors").exists()
+    monkeypatch.undo()
+    assert finish(train(place, tiny(epochs=2), options))[1].epoch == 2
+
+
+def test_an_image_that_changes_while_it_is_learned_is_told(place) -> None:
+    training = train(place, tiny(epochs=2), replace(OPTIONS, on="all"))
+    changed = place[2].labelled.paths[3]
+    next(event for event in training if isinstance(event, StepDone) and event.epoch == 2)
+    picture(changed, 7, 77)
+    with pytest.raises(KitboxError) as caught:
+        finish(training)
+    assert str(caught.value) == (
+        f"image {changed} was changed while tiny was trained; train again; what it learned in "
+        "epoch 2 is left out"
+    )
+    [state] = place[0].runs.glob("tiny/*/state.pt")
+    assert torch.load(state, weights_only=True)["epoch"] == 1
+    assert not state.with_name("last.safetensors").exists()
 
 
 def test_too_few_images_of_each_label_are_refused(place) -> None:
