@@ -1,10 +1,11 @@
 """Changes of the catalogue: photographs added, individuals renamed, merged and split; history.
 
 catalogue-history.csv has a row for each photograph that a change gave to another individual:
-change (its number), time, by, what, image, before, after and query. `before` is empty for a
-photograph that was added; `query` is its name in the list of photographs to identify, from which it
-was taken then, and to which `undo` puts it back. What is read from the user's own catalogue is no
-change here.
+change (its number), time, by, what, image, before and after. `before` is empty for a
+photograph that came into the catalogue. `query` is its name in the list of photographs to identify,
+from which it was taken then, and `list` names that list: `undo` puts it back into no other. date,
+place, side and encounter are those that this list had; for a photograph that was taken out of the
+catalogue, those that the catalogue had, which the next addition of it has again.
 """
 
 import getpass
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kitbox import tables
-from kitbox.catalogue import catalogue_list
+from kitbox.catalogue import catalogue_list, query_list
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.catalogue.catalogue_source import alike
 from kitbox.errors import KitboxError, counted, did_you_mean, more
@@ -27,27 +28,42 @@ from kitbox.workspace import Workspace
 Rows = tuple[CatalogueRow, ...]
 # Kinds of changes that `undo` takes back.
 _TAKEN_BACK = ("add", "rename", "merge", "split")
-COLUMNS = ("change", "time", "by", "what", "image", "before", "after", "query")
+# What a list says of a photograph beside its individual.
+_KNOWN = ("date", "place", "side", "encounter")
+_NEEDED = ("change", "time", "by", "what", "image", "before", "after")
+COLUMNS = (*_NEEDED, "query", "list", *_KNOWN)
 
 
 class Move(NamedTuple):
     """A photograph's individual before and after a change; '' where it was or is in none.
 
     `query` is what the workspace's list of photographs to identify calls one that was added, ''
-    where it was not in it.
+    where it was not in it, and `list` is the digest of that list as it was identified. The others
+    are what that list said of it or, of one that was taken out, the catalogue.
     """
 
     image: str
     before: str
     after: str
     query: str = ""
+    list: str = ""
+    date: str = ""
+    place: str = ""
+    side: str = ""
+    encounter: str = ""
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What a list said of the photograph: its date, place, side and encounter, if not ''."""
+        return {name: text for name in _KNOWN if (text := getattr(self, name))}
 
 
 @dataclass(frozen=True)
 class CatalogueChange:
     """A change: its number from 1, time (ISO 8601 with UTC offset), author, kind and photographs.
 
-    `what` is add, rename, merge, split, or "undo 3" for the one that took change 3 back.
+    `what` is add, rename, merge, split, "read" for photographs that the user's own catalogue has
+    more, or "undo 3" for the one that took change 3 back.
     """
 
     number: int
@@ -72,43 +88,110 @@ def change(
     by: str = "",
     *,
     queries: Mapping[str, str] | None = None,
-    back: Collection[str] = (),
+    back: Collection[Move] = (),
 ) -> CatalogueChange:
     """Apply an edit to the workspace's catalogue and to its history; return the change.
 
     `queries` are the images of added photographs with the names that they have as photographs to
     identify: those leave the workspace's own list of them, since an image in both would be a query
-    and a gallery image at once. `back` are names that come back into it. Two processes may not
-    change a catalogue at once. Raises KitboxError where the edit does, and for one that changes
-    nothing.
+    and a gallery image at once. `back` are the moves whose photographs come back into it. Two
+    processes may not change a catalogue at once. Raises KitboxError where the edit does, and for
+    one that changes nothing.
     """
     with lock(workspace.cache / "catalogue.lock"):
         before, history = catalogue_list.load(workspace.catalogue), load(workspace)
         after = edit(before)
-        listed = set(_queries(workspace) or ())
-        asked = {image: name for image, name in (queries or {}).items() if name in listed}
-        moves = tuple(
-            move._replace(query=asked.get(move.image, "")) for move in _moves(before, after)
-        )
+        listed = query_list.load(workspace.queries)
+        moves = _moves(before, after)
         if not moves:
             raise KitboxError("nothing changes in the catalogue")
-        done = CatalogueChange(
-            history[-1].number + 1 if history else 1,
-            datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-            by or author(),
-            what,
-            moves,
-        )
+        if listed is not None:
+            moves = _with_queries(moves, queries or {}, listed, history)
+        done = _change(history, by, what, moves)
         catalogue_list.save(workspace.catalogue, after)
         _save(workspace.catalogue_history, (*history, done))
-        _list_queries(workspace, set(asked.values()), back)
+        if listed is not None:
+            out = {move.query for move in moves if move.query}
+            returned = [CatalogueRow(move.query, "", **move.known) for move in back]
+            left = query_list.put_back([row for row in listed if row.image not in out], returned)
+            if left != listed:
+                query_list.save(workspace.queries, left)
     return done
 
 
-def undo(workspace: Workspace, by: str = "") -> CatalogueChange:
+def keep_read(workspace: Workspace, rows: Iterable[CatalogueRow]) -> CatalogueChange:
+    """Keep in the history that the user's own catalogue has these photographs more; return that.
+
+    The caller holds the lock of the catalogue, and writes its list.
+    """
+    history = load(workspace)
+    moves = tuple(Move(row.image, "", row.individual) for row in rows)
+    done = _change(history, "", "read", moves)
+    _save(workspace.catalogue_history, (*history, done))
+    return done
+
+
+def _change(
+    history: Sequence[CatalogueChange], by: str, what: str, moves: tuple[Move, ...]
+) -> CatalogueChange:
+    return CatalogueChange(
+        history[-1].number + 1 if history else 1,
+        datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        by or author(),
+        what,
+        moves,
+    )
+
+
+def _with_queries(
+    moves: Sequence[Move],
+    queries: Mapping[str, str],
+    listed: Sequence[CatalogueRow],
+    history: Sequence[CatalogueChange],
+) -> tuple[Move, ...]:
+    """Return the moves with the names, the list and what it says of those that leave the list."""
+    rows = {row.image: row for row in listed}
+    season = _list_of(rows, history)
+    found = []
+    for move in moves:
+        row = rows.get(queries.get(move.image, ""))
+        if row is not None and not move.before:
+            known = {name: getattr(row, name) for name in _KNOWN}
+            move = move._replace(query=row.image, list=season, **known)
+        found.append(move)
+    return tuple(found)
+
+
+def _list_of(images: Iterable[str], history: Iterable[CatalogueChange]) -> str:
+    """Return the digest of a list of photographs to identify as it was before additions took some.
+
+    That is the one which additions gave it, where it has again its photographs with theirs.
+    """
+    here = set(images)
+    taken: dict[str, set[str]] = {}
+    for move in (move for one in history for move in one.moves if move.list):
+        taken.setdefault(move.list, set()).add(move.query)
+    for known, names in reversed(taken.items()):
+        if query_list.digest(here | names) == known:
+            return known
+    return query_list.digest(here)
+
+
+class Undone(NamedTuple):
+    """The change that took another one back, and the photographs that are in no list now.
+
+    `unlisted` were taken from a list of photographs to identify that is another one by now.
+    """
+
+    change: CatalogueChange
+    unlisted: tuple[str, ...] = ()
+
+
+def undo(workspace: Workspace, by: str = "") -> Undone:
     """Take back the last change that is not taken back yet; return the change that does it.
 
-    Photographs that are not in the catalogue then are again among those to identify, if they were.
+    Photographs that are not in the catalogue then are again among those to identify, if they were
+    and that list is still there; what was typed of them is kept in the history.
     Raises KitboxError where there is none, and where a photograph has another individual since.
     """
     history = load(workspace)
@@ -117,10 +200,40 @@ def undo(workspace: Workspace, by: str = "") -> CatalogueChange:
     if not left:
         raise KitboxError("there is no change of the catalogue to take back")
     last = left[-1]
-    back = [move.query for move in last.moves if move.query]
-    return change(
+    listed = query_list.load(workspace.queries) or ()
+    season = _list_of((row.image for row in listed), history)
+    were = [move for move in last.moves if move.query]
+    back = [move for move in were if move.list == season]
+    done = change(
         workspace, f"undo {last.number}", lambda rows: taken_back(rows, last), by, back=back
     )
+    return Undone(done, tuple(move.query for move in were if move not in back))
+
+
+def known_of(row: CatalogueRow) -> dict[str, str]:
+    """Return the date, place, side and encounter of a row, without those that are ''."""
+    return {name: text for name in _KNOWN if (text := getattr(row, name))}
+
+
+def last_known(history: Iterable[CatalogueChange]) -> dict[str, dict[str, str]]:
+    """Return photographs that were taken out → what the catalogue had of them, to be added again.
+
+    They are named as in the catalogue and as photographs to identify.
+    """
+    names: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {}
+    for move in (move for one in history for move in one.moves):
+        if move.query:
+            names[move.image] = move.query
+        if not move.after:
+            found[move.image] = found[names.get(move.image, move.image)] = move.known
+    return found
+
+
+def images_of_queries(history: Iterable[CatalogueChange]) -> dict[str, str]:
+    """Return names of photographs to identify → what the catalogue called them when it got them."""
+    moves = [move for one in history for move in one.moves]
+    return {move.query: move.image for move in moves if move.query}
 
 
 def load(workspace: Workspace) -> tuple[CatalogueChange, ...]:
@@ -132,7 +245,7 @@ def load(workspace: Workspace) -> tuple[CatalogueChange, ...]:
     if not path.exists():
         return ()
     rows = []
-    for line, row in tables.read_rows(path, COLUMNS[:-1], optional=COLUMNS[-1:]):
+    for line, row in tables.read_rows(path, _NEEDED, optional=COLUMNS[len(_NEEDED) :]):
         if not row["change"].isdecimal():
             raise KitboxError(
                 f"'{row['change']}' is no number of a change",
@@ -146,10 +259,7 @@ def load(workspace: Workspace) -> tuple[CatalogueChange, ...]:
             (first := (part := list(group))[0])["time"],
             first["by"],
             first["what"],
-            tuple(
-                Move(row["image"], row["before"], row["after"], row.get("query", ""))
-                for row in part
-            ),
+            tuple(Move(*(row.get(name, "") for name in COLUMNS[4:])) for row in part),
         )
         for number, group in groupby(rows, lambda row: row["change"])
     )
@@ -192,27 +302,6 @@ def author() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
-
-
-def _queries(workspace: Workspace) -> list[str] | None:
-    """Return the names in the workspace's own list of photographs to identify; None without it.
-
-    A list with other columns than image is none of kitbox's.
-    """
-    path = workspace.queries
-    if not path.is_file() or tables.read_header(path) != ["image"]:
-        return None
-    return [row["image"] for _, row in tables.read_rows(path, ("image",))]
-
-
-def _list_queries(workspace: Workspace, out: Collection[str], back: Collection[str]) -> None:
-    """Take names out of the workspace's own list of photographs to identify, or put them back."""
-    listed = _queries(workspace)
-    if listed is None:
-        return
-    left = [name for name in dict.fromkeys([*listed, *back]) if name not in out]
-    if left != listed:
-        tables.write_rows(workspace.queries, [["image"], *([name] for name in left)])
 
 
 def added(rows: Rows, new: Sequence[CatalogueRow]) -> Rows:
@@ -390,9 +479,16 @@ def _moved(rows: Rows, moves: Callable[[CatalogueRow], bool], individual: str) -
 
 
 def _moves(before: Rows, after: Rows) -> tuple[Move, ...]:
-    old, new = ({row.image: row.individual for row in rows} for rows in (before, after))
-    pairs = [(image, old.get(image, ""), new.get(image, "")) for image in {**old, **new}]
-    return tuple(Move(*pair) for pair in pairs if pair[1] != pair[2])
+    old, new = ({row.image: row for row in rows} for rows in (before, after))
+    found = []
+    for image in {**old, **new}:
+        was, now = old.get(image), new.get(image)
+        if now is None and was is not None:
+            known = (getattr(was, name) for name in _KNOWN)
+            found.append(Move(image, was.individual, "", "", "", *known))
+        elif now is not None and (was is None or was.individual != now.individual):
+            found.append(Move(image, was.individual if was else "", now.individual))
+    return tuple(found)
 
 
 def _save(path: Path, history: Iterable[CatalogueChange]) -> None:

@@ -69,7 +69,7 @@ def load(path: Path) -> tuple[CatalogueRow, ...]:
                 fix="remove one of the rows",
             )
         line_of[row.image] = line
-        rows.append(replace(row, date=_date(row.date, order, where)))
+        rows.append(replace(row, date=iso_date(row.date, order, where)))
     return tuple(rows)
 
 
@@ -135,7 +135,7 @@ def _is_written(path: Path, rows: tuple[CatalogueRow, ...]) -> bool:
     return cells == list(_names(rows).together)
 
 
-def _date(text: str, order: DateOrder | None, where: str) -> str:
+def iso_date(text: str, order: DateOrder | None, where: str) -> str:
     """Return a date as ISO 8601; raise KitboxError for one that cannot be read."""
     found = photograph_dates.parse(text, order)
     if text and not found:

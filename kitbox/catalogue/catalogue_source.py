@@ -64,6 +64,7 @@ _NOBODY = frozenset(
 # "(2)", "copy" and "copy 2" behind a name, as systems put them.
 _COPY = re.compile(r"(?:\s*\(\d+\)|[\s_-]+copy(?:[\s_-]*\d+)?)+$", re.IGNORECASE)
 _SIDES = {"l": "left", "r": "right", "lhs": "left", "rhs": "right"}
+_FOLDERS = "put the photographs of each individual into a folder of its own"
 # Names in one sentence.
 _SHOWN = 3
 
@@ -147,6 +148,16 @@ def read(source: Path, options: CatalogueOptions | None = None) -> CatalogueRead
     return reader.reading()
 
 
+def read_photographs(source: Path, options: CatalogueOptions | None = None) -> CatalogueReading:
+    """Return the photographs to identify of a CSV or XLSX: its rows have no individual.
+
+    Date, place, side and encounter are read where the list has them. Files that cannot be opened
+    stay, as answers tell them. Raises KitboxError for a list without a column of photographs, and
+    for one without a photograph that is there.
+    """
+    return _PhotographReader(source, options or CatalogueOptions()).reading()
+
+
 def row_of(file: Path, image: str, individual: str, given: Mapping[str, str]) -> CatalogueRow:
     """Return the row of a single photograph, with a date from its EXIF or its names.
 
@@ -173,6 +184,7 @@ class _Reader(ABC):
     """What folders and lists have in common: checks of individuals, files and dates."""
 
     folder: Path
+    whose = " of an individual"
 
     def __init__(self, source: Path, options: CatalogueOptions) -> None:
         self.source, self.options = source, options
@@ -209,10 +221,8 @@ class _Reader(ABC):
         reasons = [finding for finding in self.findings if finding.left_out]
         why = f": {reasons[0].sentence}{more(len(reasons) - 1)}" if reasons else ""
         return KitboxError(
-            f"{self.source} has no photograph of an individual{why}",
-            fix=""
-            if reasons
-            else "put the photographs of each individual into a folder of its own",
+            f"{self.source} has no photograph{self.whose}{why}",
+            fix="" if reasons or not self.whose else _FOLDERS,
         )
 
     def _named(self, rows: list[CatalogueRow]) -> list[CatalogueRow]:
@@ -421,6 +431,8 @@ class _FolderReader(_Reader):
 class _ListReader(_Reader):
     """A CSV or an Excel workbook with a row for each photograph."""
 
+    needed: tuple[str, ...] = ("image", "individual")
+
     def __init__(self, source: Path, options: CatalogueOptions) -> None:
         super().__init__(source, options)
         self.folder = options.photographs or source.parent
@@ -448,7 +460,7 @@ class _ListReader(_Reader):
             }
             values["image"] = match.file.relative_to(self.folder).as_posix()
             values["side"] = side(values.get("side", ""))
-            rows.append(CatalogueRow(**values))
+            rows.append(CatalogueRow(**{"individual": "", **values}))
         if faulty:
             self.find(
                 "file",
@@ -501,7 +513,7 @@ class _ListReader(_Reader):
                     f"the {key} is read from the column '{fitting[0]}', not '{fitting[1]}'; "
                     f"--column {key}=NAME names another",
                 )
-        for key in ("image", "individual"):
+        for key in self.needed:
             if key not in columns:
                 raise KitboxError(
                     f"no column of {tables.join(header)} looks like an {key}",
@@ -509,6 +521,43 @@ class _ListReader(_Reader):
                     fix=f"name it with --column {key}=NAME",
                 )
         return columns
+
+
+class _PhotographReader(_ListReader):
+    """A list of photographs to identify, of which nobody says yet whom they show."""
+
+    needed = ("image",)
+    whose = ""
+
+    def __init__(self, source: Path, options: CatalogueOptions) -> None:
+        # the columns and the folder that are named are those of the catalogue's list
+        header = tables.read_header(source)
+        columns = {key: name for key, name in options.columns.items() if name in header}
+        super().__init__(source, replace(options, columns=columns, photographs=None))
+
+    def reading(self) -> CatalogueReading:
+        rows: dict[str, CatalogueRow] = {}
+        listed = [replace(row, individual="") for row in self.rows()]
+        repeated = [row.image for row in listed if rows.setdefault(row.image, row) != row]
+        if repeated:
+            raise KitboxError(
+                f"'{repeated[0]}' is on two lines that differ{more(len(repeated) - 1)}",
+                where=str(self.source),
+                fix="correct or remove one of them",
+            )
+        if not rows:
+            raise self._nothing()
+        found = self._dated(list(rows.values()))
+        return CatalogueReading(self.folder, tuple(found), tuple(self.findings))
+
+    def _dated(self, rows: list[CatalogueRow]) -> list[CatalogueRow]:
+        """Return the rows with ISO dates of their column, '' for those that cannot be read."""
+        order = self.options.date_order or photograph_dates.order_of(row.date for row in rows)
+        found = [replace(row, date=photograph_dates.parse(row.date, order)) for row in rows]
+        wrong = [old for old, new in zip(rows, found, strict=True) if old.date and not new.date]
+        if wrong:
+            self.find("dates", self._wrong_dates(wrong, order), len(wrong))
+        return found
 
 
 def alike(names: Collection[str]) -> Iterator[list[str]]:

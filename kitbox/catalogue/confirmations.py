@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kitbox import tables
-from kitbox.catalogue import catalogue_changes
+from kitbox.catalogue import catalogue_changes, catalogue_list, photograph_dates
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.competition.decisions import Decisions
 from kitbox.errors import KitboxError, did_you_mean
@@ -37,12 +37,14 @@ class Confirmation:
 class Confirmed:
     """What is confirmed; `open` counts the photographs that were looked at and are not.
 
-    `gone` are photographs that decisions confirm and whose file is not there.
+    `gone` are photographs that are confirmed and whose file is not there, `left_out` sentences on
+    others that cannot be added.
     """
 
     rows: tuple[Confirmation, ...]
     open: int = 0
     gone: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def read(
@@ -66,7 +68,9 @@ def read(
     found: dict[str, Confirmation] = {}
     open_rows = 0
     optional = ("individual", *_KEPT)
-    for line, row in tables.read_rows(path, ("image", "confirmed"), optional=optional):
+    table = list(tables.read_rows(path, ("image", "confirmed"), optional=optional))
+    order = photograph_dates.order_of(row.get("date", "") for _, row in table)
+    for line, row in table:
         where, image, cell = f"{path} line {line}", row["image"].strip(), row["confirmed"].strip()
         if cell.lower() in _NO and cell not in known:
             open_rows += 1
@@ -93,6 +97,8 @@ def read(
                 cell, {*known, *(one.individual for one in found.values())} - {"", cell}, where
             )
         given = {name: row.get(name, "").strip() for name in _KEPT if row.get(name, "").strip()}
+        if date := given.get("date"):
+            given["date"] = catalogue_list.iso_date(date, order, where)
         # each photograph that is just "new" shows an individual of its own
         group = "" if new is None else f"new {new[1]}" if new[1] else f"new, line {line}"
         one = Confirmation(image, "" if new else cell, group, given)

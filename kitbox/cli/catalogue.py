@@ -11,7 +11,7 @@ from kitbox.errors import KitboxError, counted, more
 from kitbox.workspace import find_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kitbox.catalogue.catalogue_changes import CatalogueChange, Rows
     from kitbox.catalogue.catalogue_list import CatalogueRow
@@ -98,16 +98,21 @@ def add(
         print_line(f"not confirmed, and not added: {counted(found.open, 'photograph')}")
     if found.gone:
         print_line(
-            f"left out: '{found.gone[0]}' of decisions.csv is gone{more(len(found.gone) - 1)}; "
-            "put it back, and add again"
+            f"left out: '{found.gone[0]}' of {(confirmed or workspace.decisions).name} is gone"
+            f"{more(len(found.gone) - 1)}; put it back, and add again"
         )
+    for sentence in found.left_out:
+        print_line(sentence)
+    if not found.rows and (found.gone or found.left_out):
+        raise KitboxError("there is no other photograph to add")
     if not found.rows:
         raise KitboxError(
             "no photograph is confirmed",
             fix="fill in the column confirmed, or decide in 'kitbox look'",
         )
     named = _with_names(workspace, rows, found.rows, pattern)
-    new_rows = [_row(workspace, one, place) for one in named]
+    history = catalogue_changes.load(workspace)
+    new_rows = [_row(workspace, history, one, place) for one in named]
     catalogue_changes.added(rows, new_rows)  # refuses what is there before anything is copied
     here = [row.image for row in new_rows]
     if copy_to is not None:
@@ -205,7 +210,13 @@ def undo(by: ByOption = None, folder: WorkspaceOption = None) -> None:
     """Take back the last change of the catalogue that is not taken back yet."""
     from kitbox.catalogue import catalogue_changes
 
-    _tell(catalogue_changes.undo(_workspace(folder), by or ""))
+    done = catalogue_changes.undo(_workspace(folder), by or "")
+    print_line(f"{done.change}")
+    if done.unlisted:
+        print_line(
+            f"'{done.unlisted[0]}' is not to be identified now{more(len(done.unlisted) - 1)}, as "
+            "other photographs were identified since; 'kitbox identify' with its folder asks again"
+        )
 
 
 @app.command("list")
@@ -381,9 +392,52 @@ def _confirmed(
                 (workspace.photographs / name).is_file() for name in (image, photograph_of(image))
             ),
         )
-    current = catalogue_changes.current_names(rows, catalogue_changes.load(workspace))
+    history = catalogue_changes.load(workspace)
+    current = catalogue_changes.current_names(rows, history)
     known = {row.individual for row in rows}
-    return confirmations.read(path, known, new_names=new_names, current=current)
+    found = confirmations.read(path, known, new_names=new_names, current=current)
+    return _addable(workspace, found, rows, catalogue_changes.images_of_queries(history))
+
+
+def _addable(
+    workspace: "Workspace", found: "Confirmed", rows: "Rows", images_of_queries: "Mapping[str, str]"
+) -> "Confirmed":
+    """Return the confirmations without photographs that are gone, unreadable or there already."""
+    from kitbox.catalogue.confirmations import Confirmed
+    from kitbox.competition.image_files import photograph_of
+    from kitbox.images.preprocessing import UnreadableImageError, open_image
+
+    individual_of = {row.image: row.individual for row in rows}
+    left, gone, unreadable = [], [], []
+    there: list[tuple[Confirmation, str]] = []
+    other: list[tuple[Confirmation, str]] = []
+    for one in found.rows:
+        try:
+            name = _image_name(workspace, one.image)
+        except KitboxError:
+            gone.append(one.image)
+            continue
+        now = individual_of.get(name) or individual_of.get(images_of_queries.get(name, ""))
+        if now is not None:
+            (there if now == one.individual or not one.individual else other).append((one, now))
+            continue
+        try:
+            with open_image(workspace.photographs / photograph_of(name)):
+                left.append(one)
+        except UnreadableImageError as error:
+            unreadable.append(error)
+    sentences = []
+    if there:
+        sentences.append(f"in the catalogue already: {counted(len(there), 'photograph')}")
+    if other:
+        one, now = other[0]
+        sentences.append(
+            f"left out: '{one.image}' is in the catalogue as '{now}', not '{one.individual}'"
+            f"{more(len(other) - 1)}; 'kitbox catalogue split' gives it to another individual"
+        )
+    if unreadable:
+        sentences.append(f"left out: {unreadable[0]}{more(len(unreadable) - 1)}")
+    return Confirmed(tuple(left), found.open, tuple(gone), tuple(sentences))
 
 
 def _with_names(
@@ -415,12 +469,21 @@ def _with_names(
     return confirmations.named(confirmed, names)
 
 
-def _row(workspace: "Workspace", one: "Confirmation", place: str) -> "CatalogueRow":
-    from kitbox.catalogue import catalogue_source
+def _row(
+    workspace: "Workspace",
+    history: "Sequence[CatalogueChange]",
+    one: "Confirmation",
+    place: str,
+) -> "CatalogueRow":
+    """Return the row of a photograph, with what any list said of it; the one given now is first."""
+    from kitbox.catalogue import catalogue_changes, catalogue_source, query_list
     from kitbox.competition.image_files import photograph_of
 
     name = _image_name(workspace, one.image)
-    given = {"place": place, **one.given}
+    listed = {row.image: row for row in query_list.load(workspace.queries) or ()}.get(name)
+    of_list = {} if listed is None else catalogue_changes.known_of(listed)
+    typed = catalogue_changes.last_known(history).get(name, {})
+    given = {"place": place} | of_list | typed | dict(one.given)
     file = workspace.photographs / photograph_of(name)
     return catalogue_source.row_of(file, name, one.individual, given)
 

@@ -30,7 +30,9 @@ def identify(
     photographs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PHOTOGRAPH...]", help="Files or folders, nested too.", show_default=False
+            metavar="[PHOTOGRAPH...]",
+            help="Files, folders, nested too, or lists: a CSV or XLSX.",
+            show_default=False,
         ),
     ] = None,
     *,

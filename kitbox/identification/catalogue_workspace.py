@@ -1,7 +1,7 @@
 """The workspace of a catalogue: made by the first command that needs it, and used again."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kitbox.catalogue import (
@@ -9,6 +9,7 @@ from kitbox.catalogue import (
     catalogue_list,
     catalogue_source,
     photograph_folders,
+    query_list,
 )
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.catalogue.catalogue_source import (
@@ -23,7 +24,6 @@ from kitbox.errors import KitboxError, counted, more, readable
 from kitbox.files import write_text
 from kitbox.locks import lock
 from kitbox.records import ImageSet, Strings, strings
-from kitbox.tables import write_rows
 from kitbox.workspace import Workspace
 
 _SETTINGS = """\
@@ -64,8 +64,21 @@ unknown_share = 0.2
 """
 
 
-# A folder of photographs to identify, its files, and sentences on what is left alone in it.
-_Found = tuple[Path, list[Path], list[str]]
+# Lists of photographs to identify, as against single photographs.
+_LISTS = (".csv", ".tsv", ".txt", ".xlsx")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A folder of photographs to identify, its files, and sentences on what is left alone in it.
+
+    `rows` are what a list says of the files, in their order.
+    """
+
+    folder: Path
+    files: list[Path]
+    sentences: list[str]
+    rows: tuple[CatalogueRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +88,7 @@ class OpenedCatalogue:
     `dates (n,)` are ISO 8601, as exact as they are known; `sides (n,)` of the animals are "left" or
     "right", '' where they are not known, as `places (n,)` are. `photographs` are those to
     identify, None where there are none. `notes` are sentences on what was read, and what
-    was left out.
+    was left out. `listed` maps whole photographs to what a list says of them.
     """
 
     workspace: Workspace
@@ -87,6 +100,7 @@ class OpenedCatalogue:
     places: Strings
     photographs: ImageSet | None
     notes: tuple[str, ...]
+    listed: Mapping[str, CatalogueRow] = field(default_factory=dict)
 
     @property
     def queries(self) -> ImageSet:
@@ -94,6 +108,11 @@ class OpenedCatalogue:
         if self.photographs is None:
             raise ValueError("this catalogue was opened without photographs to identify")
         return self.photographs
+
+    def known_of(self, query: str) -> CatalogueRow:
+        """Return what a list says of a photograph to identify, and the side by the file's name."""
+        row = _listed_row(self.listed, query)
+        return row if row.side else replace(row, side=catalogue_source.side_in(Path(query).stem))
 
 
 def default_folder(catalogue: Path) -> Path:
@@ -111,7 +130,8 @@ def open_catalogue(
     """Read a catalogue and photographs, and write or update the workspace of both.
 
     A catalogue is a folder with one for each individual, a CSV or an XLSX, or the workspace itself.
-    Photographs are files and folders, which may be nested. An individual that the workspace's
+    Photographs are files, folders, which may be nested, and lists: a CSV or XLSX with a row for
+    each. An individual that the workspace's
     catalogue.csv names for a photograph counts, whatever the user's own list says since; rows of it
     that the list does not have stay. Nothing is written before everything was read, and what
     others change in catalogue.csv meanwhile stays.
@@ -129,8 +149,8 @@ def open_catalogue(
     workspace = Workspace(
         (folder or (catalogue if is_workspace else default_folder(catalogue))).absolute()
     )
-    found = [_expand(path, workspace) for path in photographs]
-    if photographs and not any(files for _, files, _ in found):
+    found = [_expand(path, workspace, options) for path in photographs]
+    if photographs and not any(each.files for each in found):
         raise KitboxError(
             f"there is no photograph in {photographs[0]}"
             f"{more(len(photographs) - 1, 'more places', 'more place')}",
@@ -178,9 +198,13 @@ def _opened(
         rows = [row for row in rows if _file(root, row.image).is_file()]
         if not rows:
             raise KitboxError(f"none of the photographs of {workspace.catalogue} is there")
-    queries, query_notes = _queries(workspace, found, {row.image for row in rows})
+    queries, of_lists, query_notes = _queries(workspace, found, {row.image for row in rows})
     notes += query_notes
-    _write(workspace, rows if not gone else [*rows, *gone], queries)
+    before = {row.image for row in listed}
+    new = [row for row in rows if row.image not in before]
+    if listed and new:
+        catalogue_changes.keep_read(workspace, new)
+    _write(workspace, rows if not gone else [*rows, *gone], queries, of_lists)
     return OpenedCatalogue(
         workspace=workspace,
         images=ImageSet(
@@ -194,6 +218,7 @@ def _opened(
         places=strings([row.place for row in rows]),
         photographs=queries,
         notes=tuple(notes),
+        listed=of_lists,
     )
 
 
@@ -246,13 +271,17 @@ def _unsettled(
     ]
 
 
-def _expand(path: Path, workspace: Workspace) -> _Found:
+def _expand(path: Path, workspace: Workspace, options: CatalogueOptions | None) -> _Found:
     """Return the folder of photographs, its files and sentences on what is left alone.
 
     The workspace may lie in the folder: its links are no photographs more.
     """
+    if path.is_file() and path.suffix.lower() in _LISTS:
+        reading = catalogue_source.read_photographs(path, options)
+        sentences = [f"{path.name}: {finding}" for finding in reading.findings]
+        return _Found(reading.folder, reading.files, sentences, reading.rows)
     if path.is_file():
-        return path.parent, [path], []
+        return _Found(path.parent, [path], [])
     if not path.is_dir():
         raise KitboxError(f"there is no file or folder {path}", fix="correct its name")
     scan = folder_scan.FolderScan(path)
@@ -265,7 +294,7 @@ def _expand(path: Path, workspace: Workspace) -> _Found:
         if each.reason not in ("document", "system") and own not in each.path.parents
     ]
     sentences = [f"left alone: {text}" for _, text in folder_scan.sentences(alone, path)]
-    return path, images, sentences
+    return _Found(path, images, sentences)
 
 
 def _file(root: Path, image: str) -> Path:
@@ -276,24 +305,30 @@ def _file(root: Path, image: str) -> Path:
 
 def _queries(
     workspace: Workspace, found: Sequence[_Found], known: set[str]
-) -> tuple[ImageSet | None, list[str]]:
-    """Return the photographs to identify, each once, and sentences on those that are left out.
+) -> tuple[ImageSet | None, dict[str, CatalogueRow], list[str]]:
+    """Return the photographs to identify, each once, what lists say of them, and sentences.
 
     Each animal of a photograph with several boxes in boxes.csv is one of its own.
     """
     root = workspace.photographs
     names: dict[str, None] = {}
+    listed: dict[str, CatalogueRow] = {}
     notes: list[str] = []
     twice = 0
-    for folder, files, sentences in found:
-        notes += sentences
-        if not files:
-            notes.append(f"there is no photograph in {readable(str(folder))}")
+    for each in found:
+        notes += each.sentences
+        if not each.files:
+            notes.append(f"there is no photograph in {readable(str(each.folder))}")
             continue
-        photograph_folders.link_files(root, folder, files)
-        for name in photograph_folders.names_of(root, folder, files):
+        photograph_folders.link_files(root, each.folder, each.files)
+        own = photograph_folders.names_of(root, each.folder, each.files)
+        for name in own:
             twice += name in names
             names[name] = None
+        listed |= {
+            name: replace(row, image=name)
+            for name, row in zip(own, each.rows, strict=bool(each.rows))
+        }
     if twice:
         notes.append(f"named twice, and read once: {counted(twice, 'photograph')}")
     names, several = _animals(workspace, names)
@@ -315,8 +350,14 @@ def _queries(
             fix="name new photographs, or ask how good the catalogue is with --audit",
         )
     if not left:
-        return None, notes
-    return ImageSet(strings(left), tuple(_file(root, name) for name in left)), notes
+        return None, listed, notes
+    return ImageSet(strings(left), tuple(_file(root, name) for name in left)), listed, notes
+
+
+def _listed_row(listed: Mapping[str, CatalogueRow], query: str) -> CatalogueRow:
+    """Return what a list says of a photograph, or of the one that an animal is in."""
+    row = listed.get(photograph_of(query))
+    return CatalogueRow(query, "") if row is None else replace(row, image=query)
 
 
 def _animals(workspace: Workspace, names: dict[str, None]) -> tuple[dict[str, None], int]:
@@ -370,10 +411,16 @@ def _refuse_other_source(workspace: Workspace, catalogue: Path) -> None:
         )
 
 
-def _write(workspace: Workspace, rows: Sequence[CatalogueRow], queries: ImageSet | None) -> None:
+def _write(
+    workspace: Workspace,
+    rows: Sequence[CatalogueRow],
+    queries: ImageSet | None,
+    listed: Mapping[str, CatalogueRow],
+) -> None:
     catalogue_list.update(workspace.catalogue, rows)
     if queries is not None:
-        write_rows(workspace.queries, [["image"], *([name] for name in queries.image_ids.tolist())])
+        names = queries.image_ids.tolist()
+        query_list.save(workspace.queries, [_listed_row(listed, name) for name in names])
     without, with_queries = _SETTINGS + _TASK, _SETTINGS + _TEST + _TASK
     path = workspace.settings
     current = path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -16,7 +16,10 @@ COLUMNS = (
     *("image", "verdict", "individual", "probability", "new_probability", "confirmed"),
     *("second_individual", "second_probability", "third_individual", "third_probability"),
     *("similarity", "photographs_for_it", "note", "file"),
+    *("date", "place", "side", "encounter"),
 )
+# What a list said of a photograph, or people typed here: it goes into the catalogue with it.
+_GIVEN = COLUMNS[-4:]
 
 
 class IdentifiedTable(NamedTuple):
@@ -30,7 +33,8 @@ def save(found: Identification) -> IdentifiedTable:
     """Write identified.csv into the workspace, a row for each photograph, and its record.
 
     The column `confirmed` and columns that people added are for the person who checks the answers:
-    see `catalogue.confirmations`. They are carried over by image, and a "yes" to another individual
+    see `catalogue.confirmations`; so are date, place, side and encounter, which have what a list of
+    photographs said. They are carried over by image, and a "yes" to another individual
     than the one that is the likeliest now becomes its name. Filled rows of photographs of earlier
     runs stay, last, until the catalogue has the photograph. Probabilities are empty where nothing
     is calibrated. Several photographs in a cell are separated by semicolons. Photographs that
@@ -47,27 +51,31 @@ def save(found: Identification) -> IdentifiedTable:
     for cells in (*map(_row, found.answers), *_unreadable(found)):
         row = dict(zip(COLUMNS, map(str, cells), strict=True))
         old = filled.pop(row["image"], None)
+        known = found.catalogue.opened.known_of(row["image"])
+        row |= {name: getattr(known, name) for name in _GIVEN}
         if old is not None:
             row |= {name: old[name] for name in extra}
+            row |= {name: text for name in _GIVEN if (text := old.get(name, "").strip())}
             row["confirmed"] = _carried(old, row, individuals)
         table.append(row)
     in_catalogue = {row.image for row in catalogue_list.load(workspace.catalogue)}
-    kept = [row for image, row in filled.items() if image not in in_catalogue]
+    answered = [row for row in filled.values() if _is_filled(row, extra)]
+    kept = [row for row in answered if row["image"].strip() not in in_catalogue]
     header = (*COLUMNS, *extra)
     write_rows(path, [header, *([row.get(name, "") for name in header] for row in (*table, *kept))])
     identified_record.save(found)
-    return IdentifiedTable(path, tuple(_notes(kept, len(filled) - len(kept))))
+    return IdentifiedTable(path, tuple(_notes(kept, len(answered) - len(kept))))
 
 
 def _filled(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Return the columns that people added to a table, and image → row of those they filled in."""
+    """Return the columns that people added to a table, and image → its row."""
     if not path.is_file():
         return [], {}
     extra = [name for name in read_header(path) if name.strip() and name not in COLUMNS]
     filled: dict[str, dict[str, str]] = {}
     for line, cells in read_rows(path, ("image",), optional=(*COLUMNS[1:], *extra)):
         row = {"confirmed": ""} | cells
-        if not any(row[name].strip() for name in ("confirmed", *extra)):
+        if not row["image"].strip():
             continue
         first = filled.setdefault(row["image"].strip(), row)
         if first["confirmed"].strip() != row["confirmed"].strip():
@@ -78,6 +86,11 @@ def _filled(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
                 fix="correct one of the rows",
             )
     return extra, filled
+
+
+def _is_filled(row: dict[str, str], extra: Sequence[str]) -> bool:
+    """Return whether a person filled in a row."""
+    return any(row[name].strip() for name in ("confirmed", *extra))
 
 
 def _carried(old: dict[str, str], row: dict[str, str], individuals: set[str]) -> str:
@@ -159,6 +172,7 @@ def _row(answer: Answer) -> list[object]:
         "" if best is None else "; ".join(best.photographs),
         "; ".join(answer.notes),
         str(answer.path.resolve()),
+        *[""] * len(_GIVEN),
     ]
 
 
@@ -172,8 +186,9 @@ def _unreadable(found: Identification) -> Iterator[list[object]]:
         )
     }
     for image, why in found.unreadable.items():
-        empty = [""] * (len(COLUMNS) - 4)
-        yield [image, "unreadable", *empty, why, str(paths[image].resolve())]
+        empty = [""] * (COLUMNS.index("note") - 2)
+        rest = [""] * len(_GIVEN)
+        yield [image, "unreadable", *empty, why, str(paths[image].resolve()), *rest]
 
 
 def _cell(value: float | None) -> object:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kitbox.catalogue.catalogue_source import side_in
 from kitbox.catalogue.encounter_rule import Encounters, encounters_of
 from kitbox.competition import boxes, settings
 from kitbox.competition.image_files import photograph_of
@@ -228,7 +227,7 @@ def search_catalogue(
     )
     of_queries = None
     if queries is not None:
-        shown = strings([side_in(name) for name in queries.image_ids.tolist()])
+        shown = strings([opened.known_of(name).side for name in queries.image_ids.tolist()])
         of_queries = gather(used[count:], calibration.gallery, sides=shown)
     matchers = [MatchSettings.parse(text, budget=options.budget) for text in options.match]
     if matchers and calibration.model is not None:

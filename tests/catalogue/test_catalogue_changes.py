@@ -1,6 +1,7 @@
 """Changes of a catalogue, and the history that tells every one of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,15 +68,15 @@ def test_every_change_is_kept_with_its_author_and_photographs(workspace: Workspa
         (3, "Ann", "merge", (Move("c/d.jpg", "W-2", "Ann"),)),
         (4, "Ann", "split", (Move("c/b.jpg", "Ann", "=Bob"),)),
     ]
-    assert ",'=Bob,\n" in workspace.catalogue_history.read_text()
+    assert ",'=Bob,,,,,,\n" in workspace.catalogue_history.read_text()
 
 
 def test_changes_are_taken_back_one_after_the_other(workspace: Workspace) -> None:
     change(workspace, "add", lambda rows: catalogue_changes.added(rows, [row("s/e.jpg", "W-3")]))
     change(workspace, "merge", lambda rows: catalogue_changes.merged(rows, "W-2", "W-1"))
-    assert catalogue_changes.undo(workspace).what == "undo 2"
+    assert catalogue_changes.undo(workspace).change.what == "undo 2"
     assert individuals(workspace)["c/d.jpg"] == "W-2"
-    assert catalogue_changes.undo(workspace).what == "undo 1"
+    assert catalogue_changes.undo(workspace).change.what == "undo 1"
     assert catalogue_list.load(workspace.catalogue) == ROWS
     with pytest.raises(KitboxError, match="there is no change of the catalogue to take back"):
         catalogue_changes.undo(workspace)
@@ -212,8 +213,77 @@ def test_undo_puts_photographs_back_among_those_to_identify(workspace: Workspace
     catalogue_changes.undo(workspace)
     assert workspace.queries.read_text() == "image\ns/g.jpg\n"
     catalogue_changes.undo(workspace)
-    assert workspace.queries.read_text() == "image\ns/g.jpg\ns/e.jpg\ns/f.jpg\n"
+    assert workspace.queries.read_text() == "image\ns/e.jpg\ns/f.jpg\ns/g.jpg\n"
     assert catalogue_list.load(workspace.catalogue) == ROWS
+
+
+def add(workspace: Workspace, image: str, date: str = "") -> None:
+    new = [row(image, "W-1", date)]
+    catalogue_changes.change(
+        workspace,
+        "add",
+        lambda rows: catalogue_changes.added(rows, new),
+        queries={image: image},
+    )
+
+
+def test_undo_brings_back_what_the_list_said_of_a_photograph(workspace: Workspace) -> None:
+    write_queries(
+        workspace,
+        *("image,date,place,side,encounter", "s/e.jpg,2024,Bay,left,", "s/f.jpg,,,,"),
+    )
+    before = workspace.queries.read_bytes()
+    add(workspace, "s/e.jpg", "2024-05-01")
+    assert workspace.queries.read_text() == "image\ns/f.jpg\n"
+    catalogue_changes.undo(workspace)
+    assert workspace.queries.read_bytes() == before
+
+
+def test_undo_puts_a_photograph_into_its_own_list_and_into_no_other(workspace: Workspace) -> None:
+    write_queries(workspace, "image", "s/e.jpg", "s/f.jpg", "s/g.jpg")
+    add(workspace, "s/e.jpg")
+    add(workspace, "s/f.jpg")
+    write_queries(workspace, "image", "t/a.jpg")  # the next season is identified
+    add(workspace, "t/a.jpg")
+    assert catalogue_changes.undo(workspace).unlisted == ()
+    assert workspace.queries.read_text() == "image\nt/a.jpg\n"
+    assert catalogue_changes.undo(workspace).unlisted == ("s/f.jpg",)
+    assert workspace.queries.read_text() == "image\nt/a.jpg\n"
+    write_queries(workspace, "image", "s/f.jpg", "s/g.jpg")  # the first season once more
+    assert catalogue_changes.undo(workspace).unlisted == ()
+    assert workspace.queries.read_text() == "image\ns/e.jpg\ns/f.jpg\ns/g.jpg\n"
+
+
+def test_what_was_typed_of_a_photograph_is_kept_when_it_is_taken_out(workspace: Workspace) -> None:
+    write_queries(workspace, "image", "s/e.jpg")
+    new = [row("copies/e.jpg", "W-1")]
+    catalogue_changes.change(
+        workspace,
+        "add",
+        lambda rows: catalogue_changes.added(rows, new),
+        queries={"copies/e.jpg": "s/e.jpg"},
+    )
+    typed = [
+        replace(one, date="2024-05-01", place="Bay", side="left") if "e.jpg" in one.image else one
+        for one in catalogue_list.load(workspace.catalogue)
+    ]
+    catalogue_list.save(workspace.catalogue, typed)
+    catalogue_changes.undo(workspace)
+    known = catalogue_changes.last_known(catalogue_changes.load(workspace))
+    assert known["copies/e.jpg"] == known["s/e.jpg"]
+    assert known["s/e.jpg"] == {"date": "2024-05-01", "place": "Bay", "side": "left"}
+
+
+def test_photographs_that_were_read_are_kept_in_the_history_and_no_undo_takes_them(
+    workspace: Workspace,
+) -> None:
+    add(workspace, "s/e.jpg")
+    kept = catalogue_changes.keep_read(workspace, [row("c/n.jpg", "W-2"), row("c/o.jpg", "W-9")])
+    assert str(kept) == "change 2, read 'W-2' and 1 more: 2 photographs"
+    assert catalogue_changes.load(workspace)[-1] == kept
+    assert catalogue_changes.undo(workspace).change.what == "undo 1"
+    with pytest.raises(KitboxError, match="there is no change"):
+        catalogue_changes.undo(workspace)
 
 
 @pytest.mark.parametrize("header", ["image,note", "Image"])

@@ -80,7 +80,7 @@ def test_confirmed_photographs_are_added_and_new_individuals_named(workspace: Wo
     assert rows["season/2024-05-01_0.png"].individual == "W-0002"
     assert settings.load(workspace).catalogue.pattern == "W-{number:04d}"
     again = error_of(workspace, "catalogue", "add", path)
-    assert again.startswith("'season/2024-05-01_0.png' is in the catalogue already, under 'W-0002'")
+    assert again == "there is no other photograph to add"
 
 
 def test_decisions_of_the_desk_are_added(workspace: Workspace) -> None:
@@ -324,7 +324,7 @@ def test_an_added_photograph_is_in_one_list_and_after_undo_in_the_other(
     assert workspace.queries.read_text() == "image\nseason/2024-05-02_1.png\n"
     kitbox(workspace, "catalogue", "undo")
     assert workspace.queries.read_text() == (
-        "image\nseason/2024-05-02_1.png\nseason/2024-05-01_0.png\n"
+        "image\nseason/2024-05-01_0.png\nseason/2024-05-02_1.png\n"
     )
     assert len(individuals(workspace)) == 3
 
@@ -386,3 +386,46 @@ def test_a_date_typed_into_the_catalogue_is_in_the_holdout_of_the_next_command(
     assert workspace.catalogue.read_text().splitlines()[-1] == (
         "cat/W-0002/c.png,W-0002,2019-07-03,,,,2019-07-03"
     )
+
+
+def test_a_list_is_added_without_what_is_gone_unreadable_or_there(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "season" / "2024-05-03_2.png").write_bytes(b"no picture")
+    path = confirm(
+        workspace,
+        "season/gone.png,W-0002,yes",
+        "season/2024-05-01_0.png,W-0002,yes",
+        "cat/W-0001/a.png,W-0001,yes",
+        "cat/W-0001/b.png,W-0002,yes",
+        "season/2024-05-03_2.png,W-0002,new",
+    )
+    shown = kitbox(workspace, "catalogue", "add", path).stderr.splitlines()
+    assert shown[:3] == [
+        "left out: 'season/gone.png' of identified.csv is gone; put it back, and add again",
+        "in the catalogue already: 1 photograph",
+        "left out: 'cat/W-0001/b.png' is in the catalogue as 'W-0001', not 'W-0002'; "
+        "'kitbox catalogue split' gives it to another individual",
+    ]
+    assert shown[3].startswith("left out: ")
+    assert "2024-05-03_2.png" in shown[3]
+    assert shown[4].startswith("change 1, add 'W-0002': 1 photograph")
+    assert error_of(workspace, "catalogue", "add", path) == "there is no other photograph to add"
+    assert len(individuals(workspace)) == 4
+
+
+def test_what_was_typed_of_an_addition_comes_back_with_the_next_one(workspace: Workspace) -> None:
+    workspace.queries.write_text(
+        "image,date,place,side,encounter\nseason/2024-05-01_0.png,,Bay,left,\n"
+    )
+    path = confirm(workspace, "season/2024-05-01_0.png,W-0002,yes")
+    kitbox(workspace, "catalogue", "add", path, "--place", "Fjord")
+    row = catalogue_list.load(workspace.catalogue)[-1]
+    assert (row.place, row.side, row.date) == ("Bay", "left", "2024-05-01")
+    text = workspace.catalogue.read_text().replace("2024-05-01,Bay", "2024-05-09,Cape")
+    workspace.catalogue.write_text(text)
+    shown = kitbox(workspace, "catalogue", "undo").stderr
+    assert shown == "change 2, undo 1 'W-0002': 1 photograph\n"
+    kitbox(workspace, "catalogue", "add", path)
+    row = catalogue_list.load(workspace.catalogue)[-1]
+    assert (row.place, row.side, row.date) == ("Cape", "left", "2024-05-09")

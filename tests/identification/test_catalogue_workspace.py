@@ -301,3 +301,69 @@ def test_names_that_were_merged_are_told_no_more(tmp_path: Path) -> None:
     assert "V-2" in left
     catalogue_changes.undo(found.workspace, "Ann")
     assert len([note for note in opened(tmp_path).notes if "may be one individual" in note]) == 2
+
+
+def test_a_list_of_photographs_to_identify_says_side_date_and_place(tmp_path: Path) -> None:
+    for number in range(2):
+        picture(tmp_path / "whales" / f"w_{number}" / "0_left.png", number, 0)
+    for number in range(3):
+        picture(tmp_path / "card" / "day 1" / f"k_{number}.png", number, number + 1)
+    listed = tmp_path / "card" / "season.csv"
+    listed.write_text(
+        "\ufefffilename;flank;Date taken;site;who\r\n"
+        "day 1/k_0.png;L;25/7/2024;Bay;Ann\r\nday 1/k_1.png;right side;3/7/2024;;\r\n"
+        "day 1/gone.png;L;;;\r\n;;;;\r\n",
+        newline="",
+    )
+    found = opened(tmp_path, listed)
+    assert found.queries.image_ids.tolist() == ["card/day 1/k_0.png", "card/day 1/k_1.png"]
+    assert [found.known_of(name).side for name in found.queries.image_ids.tolist()] == [
+        *("left", "right")
+    ]
+    assert found.workspace.queries.read_text().splitlines() == [
+        "image,date,place,side,encounter",
+        *("card/day 1/k_0.png,2024-07-25,Bay,left,", "card/day 1/k_1.png,2024-07-03,,right,"),
+    ]
+    (note,) = [note for note in found.notes if "season.csv" in note]
+    assert note.startswith("season.csv: left out: line 4: ")
+    assert "gone.png" in note
+    _, collection = finish(collect(found.workspace, settings.load(found.workspace)))
+    assert collection.test.image_ids.tolist() == found.queries.image_ids.tolist()
+    # without a list a name says the side
+    card = opened(tmp_path, tmp_path / "card")
+    assert len(card.queries) == 3
+    assert card.workspace.queries.read_text().splitlines()[0] == "image"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("when,side\n1,left\n", "looks like an image"),
+        ("image,side\nk.png,left\nk.png,right\n", "'k.png' is on two lines that differ"),
+        ("image,side\n", "has no photograph"),
+        ("image,side\nx.png,left\n", "has no photograph: left out: line 2"),
+    ],
+)
+def test_a_faulty_list_of_photographs_is_one_sentence(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    picture(tmp_path / "whales" / "w_0" / "0.png", 0, 0)
+    picture(tmp_path / "card" / "k.png", 1, 1)
+    (tmp_path / "card" / "list.csv").write_text(text)
+    with pytest.raises(KitboxError) as caught:
+        opened(tmp_path, tmp_path / "card" / "list.csv")
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "work").exists()
+
+
+def test_photographs_that_are_read_later_have_a_row_of_the_history(tmp_path: Path) -> None:
+    draw_catalogue(tmp_path, individuals=2, each=2)
+    workspace = opened(tmp_path).workspace
+    assert not workspace.catalogue_history.exists()
+    picture(tmp_path / "whales" / "w_1" / "late.png", 1, 9)
+    opened(tmp_path)
+    opened(tmp_path)
+    assert [str(one) for one in catalogue_changes.load(workspace)] == [
+        "change 1, read 'w_1': 1 photograph"
+    ]

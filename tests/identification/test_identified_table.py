@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kitbox.catalogue import catalogue_list
+from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.errors import KitboxError
 from kitbox.identification import identified_table
@@ -144,3 +145,26 @@ def test_a_table_that_cannot_be_read_or_contradicts_itself_stays(
         with pytest.raises(KitboxError, match=message):
             identified_table.save(answered(drawn, a="w_0"))
         assert path.read_text() == text
+
+
+def test_what_a_list_or_a_person_says_of_a_photograph_is_in_the_table(
+    drawn: Identification, path: Path
+) -> None:
+    opened = drawn.catalogue.opened
+    row = CatalogueRow("card/a.jpg", "", "2024-05-01", "Bay", "left")
+    searched = replace(drawn.catalogue, opened=replace(opened, listed={"card/a.jpg": row}))
+    found = replace(answered(drawn, a="w_0", b_right="w_0"), catalogue=searched)
+    identified_table.save(found)
+    rows = table(path)
+    given = ("date", "place", "side", "encounter")
+    assert [tuple(one[name] for name in given) for one in rows[:2]] == [
+        *(("2024-05-01", "Bay", "left", ""), ("", "", "right", "")),
+    ]
+    rows[0] |= {"place": "Cape", "encounter": "E7"}
+    fill_in(path, rows)
+    identified_table.save(found)
+    assert [tuple(one[name] for name in given) for one in table(path)[:2]] == [
+        *(("2024-05-01", "Cape", "left", "E7"), ("", "", "right", "")),
+    ]
+    # what nobody confirmed does not stay of another run
+    assert len(table(path)) == 2
