@@ -412,6 +412,36 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
         table.writerows([_safe_cell(cell) for cell in row] for row in rows)
 
 
+def write_workbook(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as the only sheet of an Excel workbook, whole or not at all.
+
+    A text stays a text, also one like "=B": no cell is a formula. Raises KitboxError without
+    openpyxl.
+    """
+    try:
+        import openpyxl
+        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+    except ImportError as error:
+        raise KitboxError(
+            f"{path} would be an Excel workbook, which kitbox writes with openpyxl",
+            fix="pip install 'kitbox[xlsx]', or name a file that ends in .csv",
+        ) from error
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for line, row in enumerate(rows, 1):
+        for column, value in enumerate(row, 1):
+            if value == "":
+                continue
+            cell = sheet.cell(line, column)
+            if isinstance(value, str):
+                cell.value = ILLEGAL_CHARACTERS_RE.sub("\N{REPLACEMENT CHARACTER}", readable(value))
+                cell.data_type = "s"
+            else:
+                cell.value = value
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        book.save(file)
+
+
 def _safe_cell(cell: object) -> object:
     if not isinstance(cell, str):
         return cell

@@ -3,9 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from kitbox import tables
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of_file, read_json, write_json
+from kitbox.files import digest_of_file
+from kitbox.locks import lock
 from kitbox.workspace import Workspace
+
+_COLUMNS = ("file", "digest")
 
 
 def refuse_others(workspace: Workspace, files: Iterable[Path]) -> None:
@@ -37,11 +41,10 @@ def refuse_others(workspace: Workspace, files: Iterable[Path]) -> None:
 
 def keep(workspace: Workspace, files: Iterable[Path]) -> None:
     """Remember files as exports, which a later export may replace."""
-    paths = [file.resolve() for file in files]
-    write_json(
-        _list(workspace),
-        _known(workspace) | {str(path): digest_of_file(path) for path in paths},
-    )
+    with lock(workspace.cache / "exports.lock"):
+        known = _known(workspace)
+        known |= {str(path): digest_of_file(path) for path in (file.resolve() for file in files)}
+        tables.write_rows(_list(workspace), [_COLUMNS, *known.items()])
 
 
 def _own(workspace: Workspace) -> tuple[Path, ...]:
@@ -51,16 +54,21 @@ def _own(workspace: Workspace) -> tuple[Path, ...]:
         *(workspace.settings, workspace.catalogue, workspace.catalogue_history, workspace.queries),
         *(workspace.decisions, workspace.boxes, workspace.holdout, workspace.pseudo_labels),
         *(workspace.photographs, workspace.plugins, workspace.submissions, workspace.imported),
-        *(workspace.cache, workspace.root / "weights"),
+        *(workspace.cache, workspace.root / "weights", _list(workspace)),
         *(workspace.root / name for name in lists),
     )
 
 
 def _list(workspace: Workspace) -> Path:
-    return workspace.cache / "exports.json"
+    # not in .kitbox, which may be deleted at any time
+    return workspace.root / "catalogue-exports.csv"
 
 
 def _known(workspace: Workspace) -> dict[str, str]:
     """Return file → digest of what exports wrote; without the list every file is protected."""
     path = _list(workspace)
-    return dict(read_json(path)) if path.exists() else {}
+    return (
+        {file: digest for _, (file, digest) in tables.read_columns(path, _COLUMNS)}
+        if path.exists()
+        else {}
+    )

@@ -295,7 +295,8 @@ def export(
     """Write the catalogue for another program.
 
     encounters and photographs are CSVs with a row each; capture-history has 0 and 1 by season, and
-    a .inp file is what MARK and RMark read; wildbook is the sheet of its bulk import; camtrap-dp is
+    a .inp file is what MARK and RMark read; wildbook is the sheet of its bulk import, a
+    workbook where FILE ends in .xlsx; camtrap-dp is
     a folder with a Camtrap DP 1.0.2 package. A file that is there is replaced only where it is what
     an earlier export wrote.
 
@@ -303,9 +304,15 @@ def export(
     Examples:
       kitbox catalogue export encounters.csv
       kitbox catalogue export history.inp --season-start 11
-      kitbox catalogue export sheet.csv --format wildbook --species 'Megaptera novaeangliae'
+      kitbox catalogue export sheet.xlsx --format wildbook --species 'Megaptera novaeangliae'
     """
-    from kitbox.catalogue import catalogue_exports, catalogue_list, export_files
+    from kitbox.catalogue import (
+        camtrap_package,
+        catalogue_exports,
+        catalogue_list,
+        export_files,
+        wildbook_sheet,
+    )
 
     workspace = _workspace(folder)
     rows = catalogue_list.load(workspace.catalogue)
@@ -315,8 +322,10 @@ def export(
     camtrap = chosen == "camtrap-dp"
     export_files.refuse_others(
         workspace,
-        [path / name for name in catalogue_exports.CAMTRAP_FILES] if camtrap else [path],
+        [path / name for name in camtrap_package.CAMTRAP_FILES] if camtrap else [path],
     )
+    if path.suffix.lower() == ".xlsx" and chosen != "wildbook":
+        raise KitboxError(f"{chosen} is no Excel workbook", fix="name a file that ends in .csv")
     match chosen:
         case "photographs":
             written = catalogue_exports.write_photographs(rows, path)
@@ -324,13 +333,16 @@ def export(
             history = catalogue_exports.capture_history(rows, season_start)
             written = catalogue_exports.write_capture_history(history, path)
         case "wildbook":
-            written = catalogue_exports.write_wildbook(
-                rows, path, species, location_ids=location_ids
-            )
+            written = wildbook_sheet.write_wildbook(rows, path, species, location_ids=location_ids)
         case "camtrap-dp":
-            located = None if places is None else catalogue_exports.read_places(places)
-            written = catalogue_exports.write_camtrap(
-                rows, path, species, places=located, timezone=timezone
+            located = None if places is None else camtrap_package.read_places(places)
+            written = camtrap_package.write_camtrap(
+                rows,
+                path,
+                species,
+                places=located,
+                timezone=timezone,
+                relative=camtrap_package.relative_boxes(workspace, rows),
             )
         case _:
             written = catalogue_exports.write_encounters(rows, path)

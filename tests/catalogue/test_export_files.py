@@ -1,5 +1,6 @@
 """Which files an export may replace: what an earlier one wrote, and nothing else."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,14 @@ def test_an_earlier_export_is_replaced_as_long_as_nobody_changed_it(
     "name",
     [
         *("catalogue.csv", "catalogue-history.csv", "photographs.csv", "identified.csv"),
-        *("kitbox.toml", "decisions.csv", "boxes.csv", "Catalogue.CSV", "photographs/x.csv"),
+        *(
+            "kitbox.toml",
+            "catalogue-exports.csv",
+            "decisions.csv",
+            "boxes.csv",
+            "Catalogue.CSV",
+            "photographs/x.csv",
+        ),
         *(".kitbox/x.csv", "plugins/x.csv"),
     ],
 )
@@ -56,12 +64,15 @@ def test_any_other_name_in_the_workspace_is_free(workspace: Workspace) -> None:
     export_files.refuse_others(workspace, [workspace.root / "out" / "catalogue.csv"])
 
 
-def test_without_the_list_of_exports_every_file_is_protected(
+def test_earlier_exports_are_known_when_everything_that_can_be_computed_is_deleted(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     file = tmp_path / "e.csv"
     file.write_text("exported\n")
     export_files.keep(workspace, [file])
-    (workspace.cache / "exports.json").unlink()
+    shutil.rmtree(workspace.cache)
+    export_files.refuse_others(workspace, [file])
+    # without its own list every file is protected
+    (workspace.root / "catalogue-exports.csv").unlink()
     with pytest.raises(KitboxError, match=r"e\.csv is there, and is not what"):
         export_files.refuse_others(workspace, [file])
