@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import openpyxl
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -362,7 +363,12 @@ def test_capture_histories_are_by_season(played: Played) -> None:
 
 
 def test_wildbooks_sheet_has_what_has_a_place(played: Played) -> None:
-    (row,) = played.table("sheet.csv")
+    sheet = openpyxl.load_workbook(played.root / "whales-kitbox" / "sheet.xlsx").active
+    header, *lines = (
+        ["" if cell is None else str(cell) for cell in cells]
+        for cells in sheet.iter_rows(values_only=True)
+    )
+    (row,) = (dict(zip(header, line, strict=True)) for line in lines)
     assert row["MarkedIndividual.individualID"] == "Ann"
     assert (row["Encounter.genus"], row["Encounter.specificEpithet"]) == (
         "Megaptera",
@@ -370,7 +376,7 @@ def test_wildbooks_sheet_has_what_has_a_place(played: Played) -> None:
     )
     assert (row["Encounter.year"], row["Encounter.month"]) == ("2026", "7")
     assert row["Encounter.verbatimLocality"] == "North Bay"
-    output = played.after("kitbox catalogue export sheet.csv").output
+    output = played.after("kitbox catalogue export sheet.xlsx").output
     assert "left out" in output
 
 
