@@ -10,6 +10,7 @@ catalogue, those that the catalogue had, which the next addition of it has again
 
 import getpass
 import string
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -318,16 +319,19 @@ def added(rows: Rows, new: Sequence[CatalogueRow]) -> Rows:
 
 
 def renamed(rows: Rows, old: str, new: str) -> Rows:
-    """Return the catalogue with another name of an individual, which nobody has yet."""
-    require_individual(rows, old)
-    require_new(rows, new, f'\'kitbox catalogue merge "{old}" "{new}"\' makes them one')
+    """Return the catalogue with another name of an individual, which nobody else has.
+
+    It may differ from the old one in signs only.
+    """
+    old = require_individual(rows, old)
+    others = [row for row in rows if row.individual != old]
+    require_new(others, new, f'\'kitbox catalogue merge "{old}" "{new}"\' makes them one')
     return _moved(rows, lambda row: row.individual == old, new)
 
 
 def merged(rows: Rows, one: str, other: str) -> Rows:
     """Return the catalogue with the photographs of one individual given to another."""
-    require_individual(rows, one)
-    require_individual(rows, other)
+    one, other = require_individual(rows, one), require_individual(rows, other)
     if one == other:
         raise KitboxError(f"'{one}' is named twice", fix="name two individuals")
     return _moved(rows, lambda row: row.individual == one, other)
@@ -341,7 +345,7 @@ def split(
     With `known`, `into` is an individual of the catalogue. Raises KitboxError for photographs that
     the individual does not have, and where none is left to it.
     """
-    require_individual(rows, individual)
+    individual = require_individual(rows, individual)
     own = {row.image for row in rows if row.individual == individual}
     for image in images:
         if image not in own:
@@ -349,7 +353,7 @@ def split(
                 f"'{image}' is no photograph of '{individual}'{did_you_mean(image, own)}"
             )
     if known:
-        require_individual(rows, into)
+        into = require_individual(rows, into)
     else:
         require_new(rows, into, "give --known to move the photographs to it")
     if own <= set(images):
@@ -406,13 +410,30 @@ def names_ever(rows: Iterable[CatalogueRow], history: Iterable[CatalogueChange])
     return names - {""}
 
 
-def require_individual(rows: Iterable[CatalogueRow], name: str) -> None:
-    """Raise KitboxError for a name that no individual of the catalogue has."""
+def require_individual(rows: Iterable[CatalogueRow], name: str) -> str:
+    """Return the name of an individual of the catalogue, as the catalogue writes it.
+
+    Raises KitboxError for a name that nobody has.
+    """
     names = {row.individual for row in rows}
     if not names:
         raise KitboxError("the catalogue is empty", fix="add photographs of individuals")
-    if name not in names:
+    known = written(name, names)
+    if known not in names:
         raise KitboxError(f"'{name}' is no individual of the catalogue{did_you_mean(name, names)}")
+    return known
+
+
+def written(name: str, names: Collection[str]) -> str:
+    """Return a name as one of `names` is written, where Unicode writes one text in two ways.
+
+    Keyboards and folders of one system give "é", those of another "e" and an accent.
+    """
+    if name in names:
+        return name
+    same = unicodedata.normalize("NFC", name)
+    fitting = [known for known in names if unicodedata.normalize("NFC", known) == same]
+    return fitting[0] if len(fitting) == 1 else name
 
 
 def require_new(rows: Iterable[CatalogueRow], name: str, fix: str) -> None:

@@ -71,7 +71,8 @@ def read(
     table = list(tables.read_rows(path, ("image", "confirmed"), optional=optional))
     order = photograph_dates.order_of(row.get("date", "") for _, row in table)
     for line, row in table:
-        where, image, cell = f"{path} line {line}", row["image"].strip(), row["confirmed"].strip()
+        where, image = f"{path} line {line}", row["image"].strip()
+        row["confirmed"] = cell = catalogue_changes.written(row["confirmed"].strip(), known)
         if cell.lower() in _NO and cell not in known:
             open_rows += 1
             continue

@@ -381,7 +381,7 @@ def _single(
         catalogue_changes.require_new(rows, individual, "leave --new out to add to it")
     elif individual and individual not in {row.individual for row in rows}:
         try:
-            catalogue_changes.require_individual(rows, individual)
+            individual = catalogue_changes.require_individual(rows, individual)
         except KitboxError as error:
             raise KitboxError(error.explanation, fix="give --new to add a new individual") from None
     names = list(dict.fromkeys(_image_name(workspace, image) for image in images))

@@ -82,6 +82,24 @@ def test_changes_are_taken_back_one_after_the_other(workspace: Workspace) -> Non
         catalogue_changes.undo(workspace)
 
 
+@pytest.mark.parametrize("name", ["w-1", "W 01", "W_1 (2)"])
+def test_the_spelling_of_a_name_is_corrected(workspace: Workspace, name: str) -> None:
+    change(workspace, "rename", lambda rows: catalogue_changes.renamed(rows, "W-1", name))
+    assert set(individuals(workspace).values()) == {name, "W-2"}
+    with pytest.raises(KitboxError, match="nothing changes in the catalogue"):
+        change(workspace, "rename", lambda rows: catalogue_changes.renamed(rows, name, name))
+
+
+def test_a_name_is_known_in_both_ways_in_which_unicode_writes_it(workspace: Workspace) -> None:
+    one, other = "Ame\u0301lie", "Am\u00e9lie"
+    change(workspace, "rename", lambda rows: catalogue_changes.renamed(rows, "W-1", one))
+    change(workspace, "merge", lambda rows: catalogue_changes.merged(rows, "W-2", other))
+    assert set(individuals(workspace).values()) == {one}
+    change(workspace, "split", lambda rows: catalogue_changes.split(rows, other, ["c/d.jpg"], "B"))
+    change(workspace, "rename", lambda rows: catalogue_changes.renamed(rows, other, other))
+    assert set(individuals(workspace).values()) == {other, "B"}
+
+
 def test_a_change_by_hand_is_not_overwritten_by_undo(workspace: Workspace) -> None:
     change(workspace, "merge", lambda rows: catalogue_changes.merged(rows, "W-2", "W-1"))
     by_hand = [*ROWS[:2], row("c/d.jpg", "W-9")]
