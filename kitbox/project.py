@@ -29,7 +29,13 @@ from kitbox.ensemble.neighbour_table import AllImages
 from kitbox.ensemble.recipe import Recipe
 from kitbox.errors import KitboxError, KitboxWarning, did_you_mean
 from kitbox.files import check_writable
-from kitbox.identification import catalogue_workspace, identified_table, photograph_answers
+from kitbox.identification import (
+    catalogue_boxes,
+    catalogue_workspace,
+    identified_table,
+    photograph_answers,
+)
+from kitbox.identification.catalogue_search import IdentifyOptions
 from kitbox.identification.photograph_answers import Identification
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.pair_scores import MatchOptions
@@ -644,6 +650,7 @@ def identify(
     match: str | Sequence[str] = (),
     certain: float = 0.8,
     new_share: float | None = None,
+    boxes: str | Path | None = None,
     workspace: str | Path | None = None,
     device: Device = "auto",
     progress: Callable[[Any], object] | None = None,
@@ -652,7 +659,8 @@ def identify(
 
     `photographs` are files or folders, `catalogue` is a folder with a folder for each individual, a
     list, or the workspace of one. `names` are plugins, by default the best network that is
-    installed. Answers are in the workspace's identified.csv too.
+    installed. `boxes` is a list of boxes of animals, such as MegaDetector's JSON. Answers are in
+    the workspace's identified.csv too.
     """
     given = [photographs] if isinstance(photographs, str | Path) else photographs
     opened = catalogue_workspace.open_catalogue(
@@ -660,7 +668,7 @@ def identify(
         [Path(path).expanduser() for path in given],
         None if workspace is None else Path(workspace).expanduser(),
     )
-    options = photograph_answers.IdentifyOptions(
+    options = IdentifyOptions(
         names=(names,) if isinstance(names, str) else tuple(names),
         match=(match,) if isinstance(match, str) else tuple(match),
         certain=certain,
@@ -668,6 +676,9 @@ def identify(
         embed=EmbedOptions(device=device),
     )
     project = Project(workspace=opened.workspace, device=device, progress=progress)
+    if boxes is not None:
+        stage = catalogue_boxes.with_boxes(opened, Path(boxes).expanduser())
+        opened = project._run(stage)
     for note in opened.notes:
         project._show(note)
     found = project._run(photograph_answers.identify(opened, options))

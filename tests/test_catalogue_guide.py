@@ -268,7 +268,7 @@ def test_other_networks_and_local_matches_answer_too(played: Played) -> None:
 
 
 def test_each_animal_of_a_photograph_is_asked_about_by_its_box(played: Played) -> None:
-    step = played.after("kitbox identify season-2026 --catalogue whales\n", 1)
+    step = played.after("kitbox identify season-2026 --catalogue whales --boxes")
     assert "several animals, each a query of its own: 1 photograph, by boxes.csv" in step.output
     assert TWO not in step.answers
     assert step.answers[f"{TWO}#1"]["individual"] == "W-0001"

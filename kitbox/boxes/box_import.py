@@ -13,11 +13,13 @@ from kitbox.boxes.orientation import Frame, PhotographSize, TurnedBoxes
 from kitbox.competition.boxes import Box, Corners
 from kitbox.competition.findings import DataFinding, stop_error
 from kitbox.competition.folder_scan import IMAGE_SUFFIXES
+from kitbox.competition.image_files import photograph_of
 from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError, counted
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.records import ImageSet, Progress
+from kitbox.workspace import Workspace
 
 ImportFindingKind = Literal[
     "cut", "whole", "repeated", "refused", "unmatched", "unverified", "scaled", "without"
@@ -182,6 +184,16 @@ def import_boxes(
     return result
 
 
+def source_name(file: Path, workspace: Workspace) -> str:
+    """Return the name of a list's boxes: its path in the workspace, or else its folder and name.
+
+    The name alone is ambiguous: train/labels, test/labels.
+    """
+    root = workspace.root.resolve()
+    inside = file.is_relative_to(root) and file != root
+    return (file.relative_to(root) if inside else Path(*file.parts[1:][-2:])).as_posix()
+
+
 class ImageNames:
     """Matches the names in a list of boxes with the images of a competition."""
 
@@ -240,10 +252,12 @@ class ImageNames:
         if images is None:
             return
         for image_id, path in zip(images.image_ids.tolist(), images.paths, strict=True):
-            if (folder is None or path.is_relative_to(folder)) and image_id not in self._paths:
-                self._paths[image_id] = path
-                self._by_file[path.name].append(image_id)
-                self._by_stem[path.stem].append(image_id)
+            # boxes are those of a photograph, also where each of its animals is an image
+            name = photograph_of(image_id) if image_id[-len(path.name) :] != path.name else image_id
+            if (folder is None or path.is_relative_to(folder)) and name not in self._paths:
+                self._paths[name] = path
+                self._by_file[path.name].append(name)
+                self._by_stem[path.stem].append(name)
 
     def _match(self, name: str) -> str | None:
         """Return the image that a name matches, or None if it matches none or several."""

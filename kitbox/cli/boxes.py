@@ -114,7 +114,7 @@ def import_boxes(
     from kitbox.competition import boxes, decisions, lists
 
     workspace, competition = open_workspace(folder)
-    name = source or _source_name(file.resolve(), workspace)
+    name = source or box_import.source_name(file.resolve(), workspace)
     if name == _DETECTOR:
         raise KitboxError(
             f"'{name}' is the source of predicted boxes; name yours with --source NAME"
@@ -149,16 +149,6 @@ def import_boxes(
     print_line(f"written to {workspace.boxes}: {count} of '{name}'{instead}")
     if drawn is not None:
         print_line(f"look at {drawn}")
-
-
-def _source_name(file: Path, workspace: "Workspace") -> str:
-    """Return a list's path in the workspace, or else its folder and name.
-
-    The name alone is ambiguous: train/labels, test/labels.
-    """
-    root = workspace.root.resolve()
-    inside = file.is_relative_to(root) and file != root
-    return (file.relative_to(root) if inside else Path(*file.parts[1:][-2:])).as_posix()
 
 
 def _print_findings(imported: "BoxImport", file: Path, several_boxes: str) -> None:

@@ -1,25 +1,31 @@
 """The command identify: who is on new photographs, by a catalogue of known individuals."""
 
-import shlex
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from kitbox.cli.options import DeviceOptions, JsonOption, with_records
-from kitbox.cli.terminal import follow, print_json, print_line, print_table
+from kitbox.cli.terminal import (
+    Result,
+    exact_commands,
+    follow,
+    print_json,
+    print_line,
+    print_table,
+    print_whole,
+    shell_path,
+)
 from kitbox.errors import KitboxError, counted, format_duration
 
 if TYPE_CHECKING:
+    from kitbox.identification.catalogue_search import IdentifyOptions
     from kitbox.identification.catalogue_workspace import OpenedCatalogue
-    from kitbox.identification.photograph_answers import (
-        Answer,
-        Identification,
-        IdentifyOptions,
-    )
+    from kitbox.identification.photograph_answers import Answer, Identification
+    from kitbox.records import Progress
+    from kitbox.workspace import Workspace
 
 # Photographs in the terminal's table; all are in the file and on the page.
 _SHOWN = 15
@@ -108,6 +114,15 @@ def identify(
         Literal["day-first", "month-first"] | None,
         typer.Option("--date-order", help="How dates like 3/7/2019 in a list are meant."),
     ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            "--boxes",
+            help="Boxes of animals, as MegaDetector's JSON or a CSV; each is a query of its own.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     audit: Annotated[
         bool,
         typer.Option("--audit", help="Ask the catalogue about itself: how good are the answers?"),
@@ -125,8 +140,13 @@ def identify(
       kitbox identify --catalogue whales --audit
     """
     from kitbox.catalogue.catalogue_source import CatalogueOptions
-    from kitbox.identification import catalogue_workspace, identified_table, photograph_answers
-    from kitbox.identification.photograph_answers import IdentifyOptions
+    from kitbox.identification import (
+        catalogue_boxes,
+        catalogue_workspace,
+        identified_table,
+        photograph_answers,
+    )
+    from kitbox.identification.catalogue_search import IdentifyOptions
     from kitbox.report import identified_page
 
     began = time.monotonic()
@@ -158,17 +178,19 @@ def identify(
             date_order=date_order,
         ),
     )
+    if boxes is not None:
+        opened = follow(catalogue_boxes.with_boxes(opened, boxes))
     people = len(set(opened.individuals.tolist()))
     print_line(
         f"catalogue: {counted(len(opened.images), 'photograph')} of "
         f"{counted(people, 'individual')}; workspace: {opened.workspace.root}"
     )
     for note in opened.notes:
-        print_line(note)
+        print_line(exact_commands(note, opened.workspace))
     if audit:
         _audit(opened, options, as_json=as_json)
         return
-    found = follow(photograph_answers.identify(opened, options))
+    found = follow(_exact(photograph_answers.identify(opened, options), opened.workspace))
     path, notes = identified_table.save(found)
     for note in notes:
         print_line(note)
@@ -182,21 +204,15 @@ def identify(
     _print_answers(found)
     print_line(f"page: {written.path}")
     print_line(f"table: {path}  ({format_duration(time.monotonic() - began)} in all)")
-    print_line(f"to confirm by eye: {_look_command(found.workspace.root)}")
-
-
-def _look_command(workspace: Path) -> str:
-    """Return the command that opens the matching desk, to type in the current folder."""
-    with suppress(ValueError):
-        workspace = workspace.relative_to(Path.cwd())
-    return f"kitbox look --workspace {shlex.quote(str(workspace))}"
+    _print_next(found, path)
 
 
 def _audit(opened: "OpenedCatalogue", options: "IdentifyOptions", *, as_json: bool) -> None:
     """Print how good the answers of a catalogue are."""
-    from kitbox.identification import catalogue_audit, photograph_answers
+    from kitbox.identification import catalogue_audit, catalogue_search
 
-    searched, _ = follow(photograph_answers.search_catalogue(opened, options))
+    stage = catalogue_search.search_catalogue(opened, options)
+    searched, _ = follow(_exact(stage, opened.workspace))
     found = catalogue_audit.audit(searched.calibration, options.certain)
     if as_json:
         print_json(
@@ -204,7 +220,7 @@ def _audit(opened: "OpenedCatalogue", options: "IdentifyOptions", *, as_json: bo
         )
         return
     for sentence in (*searched.sentences, *catalogue_audit.sentences(found)):
-        print_line(sentence)
+        print_line(exact_commands(sentence, opened.workspace))
     if found.reliability:
         print_table(
             ("probability", "pairs", "stated", "right"),
@@ -218,6 +234,21 @@ def _audit(opened: "OpenedCatalogue", options: "IdentifyOptions", *, as_json: bo
                 for part in found.reliability
             ],
         )
+
+
+def _exact(
+    stage: "Generator[Progress | str, None, Result]", workspace: "Workspace"
+) -> "Generator[Progress | str, None, Result]":
+    """Yield the events of a stage, with commands that work in the current folder."""
+    while True:
+        try:
+            event = next(stage)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        except KitboxError as error:
+            what, fix = (exact_commands(text, workspace) for text in (error.what, error.fix))
+            raise KitboxError(what, where=error.where, fix=fix) from error
+        yield exact_commands(event, workspace) if isinstance(event, str) else event
 
 
 def parse_columns(texts: Sequence[str]) -> dict[str, str]:
@@ -252,21 +283,37 @@ def parse_names(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _print_answers(found: "Identification") -> None:
-    """Print the first answers, and the counts of all."""
-    counts = found.counts
-    shown = found.answers[:_SHOWN]
+    """Print the counts of the answers, and those to look at first."""
+    counts = ", ".join(
+        f"{number} {name}"
+        for name, number in found.counts.items()
+        if number or name != "unreadable"
+    )
+    total = len(found.answers) + len(found.unreadable)
+    ordered = [answer for group in found.groups.values() for answer in group]
     print_table(
         ("photograph", "verdict", "likeliest", "p", "p new", "second", "p "),
-        [_row(answer) for answer in shown],
+        [_row(answer) for answer in ordered[:_SHOWN]],
         left=(0, 1, 2, 5),
         spare=(5, 6),
     )
-    if len(found.answers) > len(shown):
-        print_line(f"{len(found.answers) - len(shown)} more in the table and on the page")
-    print_line(
-        ", ".join(
-            f"{number} {name}" for name, number in counts.items() if number or name != "unreadable"
+    print_line(f"{counted(total, 'photograph')}: {counts}")
+    if len(ordered) > _SHOWN:
+        others = len(ordered) - _SHOWN
+        print_line(
+            f"above are the {_SHOWN} to look at first; the other {others} are on the page in this "
+            "order, and in the table in that of the photographs"
         )
+
+
+def _print_next(found: "Identification", table: Path) -> None:
+    """Print how to go on, in commands that work in the current folder."""
+    root = shell_path(found.workspace.root)
+    print_whole(f"to confirm by eye: kitbox look --workspace {root}")
+    print_whole(f"then: kitbox catalogue add --workspace {root}")
+    print_whole(
+        "or fill in the column confirmed of the table, then: "
+        f"kitbox catalogue add {shell_path(table)} --workspace {root}"
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar, assert_never
 
+from kitbox.errors import KitboxError
 from kitbox.workspace import find_workspace
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ Result = TypeVar("Result")
 _LINE_INTERVAL = 10.0
 # Words of a sentence: a command in quotes stays whole, so that it can be copied.
 _WORD = re.compile(r"'kitbox [^']*'\S*|\S+")
+# A command in quotes that a workspace can be named for; of identify it is an option of its own.
+_QUOTED_COMMAND = re.compile(r"'kitbox (?!identify|--)([^']*)'")
+# Characters that a shell takes as they are.
+_PLAIN = re.compile(r"[\w@%+=:,./\\-]+")
 # Blanks between two figures of a line, and between two columns of a table.
 _GAP = 2
 _TABLE_GAP = 3
@@ -184,6 +189,30 @@ def _records(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
                 name = ""
             yield name.ljust(indent) + first
             yield from (" " * indent + other for other in others)
+
+
+def shell_path(path: Path) -> str:
+    """Return a path as it can be typed in the current folder, quoted where it has to be."""
+    here = Path.cwd()
+    text = str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    return text if _PLAIN.fullmatch(text) else f'"{text}"'
+
+
+def exact_commands(text: str, workspace: "Workspace") -> str:
+    """Return a message whose commands in quotes name the workspace, unless they find it."""
+    if _nearest() == workspace.root.resolve():
+        return text
+    return _QUOTED_COMMAND.sub(
+        lambda found: f"'kitbox --workspace {shell_path(workspace.root)} {found[1]}'", text
+    )
+
+
+def _nearest() -> Path | None:
+    """Return the workspace that commands find in the current folder."""
+    try:
+        return find_workspace().root.resolve()
+    except KitboxError:
+        return None
 
 
 def print_scores(scores: "Scores") -> None:

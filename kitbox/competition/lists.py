@@ -126,7 +126,7 @@ def _read(collector: FindingCollector, boxes_file: Path | None) -> ListSurvey:
         list_entries.add_time_findings(test, images, "test", collector)
     collector.attempt(partial(_refuse_shared_names, sets, examples))
     collector.attempt(
-        partial(_refuse_foreign_boxes, sets, images.boxes or str(boxes_file), corners)
+        partial(_refuse_foreign_boxes, sets, images.boxes or str(boxes_file), corners, competition)
     )
     if collector.lenient:
         _add_foreign_boxes(sets, boxes_file, collector)
@@ -201,16 +201,30 @@ def _refuse_shared_names(sets: dict[str, ImageSet | None], examples: bool) -> No
 
 
 def _refuse_foreign_boxes(
-    sets: dict[str, ImageSet | None], list_name: str, corners: dict[str, Corners]
+    sets: dict[str, ImageSet | None],
+    list_name: str,
+    corners: dict[str, Corners],
+    competition: Competition,
 ) -> None:
     """Raise KitboxError where boxes are given and no image has one."""
     parts = [part for part in sets.values() if part is not None]
-    if parts and corners and not any(part.boxes is not None for part in parts):
+    if not parts or any(part.boxes is not None for part in parts):
+        return
+    foreign = next((name for name in corners if not _is_of_other_season(name, competition)), None)
+    if foreign is not None:
         raise KitboxError(
-            f"{list_name} has no box for any image: it names '{next(iter(corners))}', "
+            f"{list_name} has no box for any image: it names '{foreign}', "
             f"but image names look like '{parts[0].image_ids[0]}'",
             fix="correct its names",
         )
+
+
+def _is_of_other_season(name: str, competition: Competition) -> bool:
+    """Return whether a name is that of a catalogue's photograph that no list has at present."""
+    return (
+        competition.catalogue.source is not None
+        and (competition.images.root / photograph_of(name)).is_file()
+    )
 
 
 def _add_foreign_boxes(
@@ -224,7 +238,7 @@ def _add_foreign_boxes(
     known.update(*(part.image_ids.tolist() for part in sets.values() if part is not None))
     known |= {photograph_of(name) for name in known}
     for where, name in boxes.read_names(collector.competition.images, boxes_file):
-        if name not in known:
+        if name not in known and not _is_of_other_season(name, collector.competition):
             what = f"the box of '{name}' belongs to no image; correct the name or remove the row"
             collector.findings.append(DataFinding(where, what, image_id=name, kind="box"))
 

@@ -1,6 +1,6 @@
 """The workspace of a catalogue: made by the first command that needs it, and used again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -164,12 +164,32 @@ def open_catalogue(
         reading = catalogue_source.read(
             catalogue, replace(options, apart=(*options.apart, workspace.root))
         )
+        _refuse_known(photographs, catalogue, reading)
     # reading takes long; from here on no other command changes catalogue.csv
     with lock(workspace.cache / "catalogue.lock"):
         opened = _opened(workspace, reading, found)
         if reading is not None and settings.load(workspace).catalogue.source is None:
             settings.keep_catalogue_setting(workspace, "source", _source(catalogue))
     return opened
+
+
+def with_new_boxes(opened: OpenedCatalogue) -> OpenedCatalogue:
+    """Return an opened catalogue whose photographs to identify are those of boxes.csv as it is now.
+
+    Animals that are in the catalogue already are left out.
+    """
+    if opened.photographs is None:
+        return opened
+    workspace, root = opened.workspace, opened.workspace.photographs
+    known = set(opened.images.image_ids.tolist())
+    photographs = dict.fromkeys(photograph_of(name) for name in opened.queries.image_ids.tolist())
+    animals, notes = _animals(workspace, photographs)
+    left = [name for name in animals if name not in known]
+    queries = ImageSet(strings(left), tuple(_file(root, name) for name in left))
+    with lock(workspace.cache / "catalogue.lock"):
+        _write_queries(workspace, queries, opened.listed)
+    before = [note for note in opened.notes if not note.startswith("several animals")]
+    return replace(opened, photographs=queries, notes=(*before, *notes))
 
 
 def _opened(
@@ -197,7 +217,7 @@ def _opened(
         )
         rows = [row for row in rows if _file(root, row.image).is_file()]
         if not rows:
-            raise KitboxError(f"none of the photographs of {workspace.catalogue} is there")
+            raise KitboxError(f"none of the photographs of {workspace.catalogue} is there", fix=fix)
     queries, of_lists, query_notes = _queries(workspace, found, {row.image for row in rows})
     notes += query_notes
     before = {row.image for row in listed}
@@ -331,16 +351,12 @@ def _queries(
         }
     if twice:
         notes.append(f"named twice, and read once: {counted(twice, 'photograph')}")
-    names, several = _animals(workspace, names)
-    if several:
-        notes.append(
-            f"several animals, each a query of its own: {counted(several, 'photograph')}, by "
-            f"{workspace.boxes.name}"
-        )
+    names, animal_notes = _animals(workspace, names)
+    notes += animal_notes
     inside = [name for name in names if name in known]
     if inside:
         notes.append(
-            f"left out: {counted(len(inside), 'photograph')} to identify of the catalogue itself, "
+            f"left out: {counted(len(inside), 'photograph')} to identify that the catalogue has, "
             f"such as '{inside[0]}'"
         )
     left = [name for name in names if name not in known]
@@ -360,8 +376,8 @@ def _listed_row(listed: Mapping[str, CatalogueRow], query: str) -> CatalogueRow:
     return CatalogueRow(query, "") if row is None else replace(row, image=query)
 
 
-def _animals(workspace: Workspace, names: dict[str, None]) -> tuple[dict[str, None], int]:
-    """Return the images to identify by the boxes of photographs, and how many have several."""
+def _animals(workspace: Workspace, names: Iterable[str]) -> tuple[dict[str, None], list[str]]:
+    """Return the images to identify by the boxes of photographs, and a sentence on several."""
     images = ImageSettings(root=workspace.photographs, train_folder=".")
     by_name = boxes.read_all(images, workspace.boxes)
     found: dict[str, None] = {}
@@ -370,7 +386,24 @@ def _animals(workspace: Workspace, names: dict[str, None]) -> tuple[dict[str, No
         animals = boxes.animals(name, by_name[name]) if name in by_name else {name: None}
         several += len(animals) > 1
         found |= dict.fromkeys(animals)
-    return found, several
+    if not several:
+        return found, []
+    sentence = f"several animals, each a query of its own: {counted(several, 'photograph')}, by "
+    return found, [f"{sentence}{workspace.boxes.name}"]
+
+
+def _refuse_known(photographs: Sequence[Path], catalogue: Path, reading: CatalogueReading) -> None:
+    """Raise KitboxError for a folder to identify that the catalogue has as an individual's."""
+    top = catalogue.absolute()
+    for path in photographs:
+        folder = path.absolute()
+        if not path.is_dir() or top not in folder.parents:
+            continue
+        if any(folder in file.absolute().parents for file in reading.files):
+            raise KitboxError(
+                f"{path} lies in the catalogue, whose folders are those of known individuals",
+                fix=f"move new photographs to a folder outside {catalogue}",
+            )
 
 
 def _refuse_other_workspace(workspace: Workspace) -> None:
@@ -419,11 +452,17 @@ def _write(
 ) -> None:
     catalogue_list.update(workspace.catalogue, rows)
     if queries is not None:
-        names = queries.image_ids.tolist()
-        query_list.save(workspace.queries, [_listed_row(listed, name) for name in names])
+        _write_queries(workspace, queries, listed)
     without, with_queries = _SETTINGS + _TASK, _SETTINGS + _TEST + _TASK
     path = workspace.settings
     current = path.read_text(encoding="utf-8") if path.is_file() else ""
     if not current or (current.startswith(without) and queries is not None):
         # what people or commands added below stays
         write_text(path, (without if queries is None else with_queries) + current[len(without) :])
+
+
+def _write_queries(
+    workspace: Workspace, queries: ImageSet, listed: Mapping[str, CatalogueRow]
+) -> None:
+    names = queries.image_ids.tolist()
+    query_list.save(workspace.queries, [_listed_row(listed, name) for name in names])

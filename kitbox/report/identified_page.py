@@ -17,17 +17,8 @@ _OF_FIRST, _OF_OTHERS = 2, 1
 
 
 def write(found: Identification, path: Path) -> Generator[Progress, None, WrittenPage]:
-    """Write the page of answers, the least certain first among the undecided; yields Progress."""
-    named = sorted(
-        (answer for answer in found.answers if answer.is_individual),
-        key=lambda answer: (answer.verdict, answer.image),
-    )
-    new = [answer for answer in found.answers if answer.verdict == NEW]
-    undecided = sorted(
-        (answer for answer in found.answers if answer.verdict == UNDECIDED),
-        key=lambda answer: 0.0 if answer.new_probability is None else answer.certainty,
-    )
-    groups = {"undecided": undecided, "new": new, "identified": named}
+    """Write the page of answers, in the order in which to look at them; yields Progress."""
+    groups = {anchor: found.groups[kind] for anchor, kind in _ANCHORS.items()}
     shown = [answer for group in groups.values() for answer in group[:_MAX_CARDS]]
     queries = found.queries.of(strings([answer.image for answer in shown]))
     gallery = found.catalogue.images.of(
@@ -41,8 +32,16 @@ def write(found: Identification, path: Path) -> Generator[Progress, None, Writte
         "title": "Identified photographs",
         "kind": "the catalogue",
         "heading": "Who is on the photographs",
-        "about": [f"{_sentence(text)}" for text in photograph_answers.sentences(found)],
-        "counts": [(name, f"{number:,}", "") for name, number in found.counts.items()],
+        "about": [
+            *map(_sentence, photograph_answers.sentences(found)),
+            "To confirm an answer, decide at the desk of 'kitbox look' or fill in the column "
+            "confirmed of identified.csv; 'kitbox catalogue add' then adds it to the catalogue.",
+        ],
+        "counts": [
+            (name, f"{number:,}", "")
+            for name, number in found.counts.items()
+            if number or name != "unreadable"
+        ],
         "groups": [
             {
                 "anchor": anchor,
@@ -75,39 +74,44 @@ def write(found: Identification, path: Path) -> Generator[Progress, None, Writte
     return page.write(content, path)
 
 
+# Anchors of the page → groups of answers.
+_ANCHORS = {"undecided": UNDECIDED, "new": NEW, "identified": "identified"}
 _GROUPS = (
-    ("undecided", "Undecided", "No answer is probable enough; the least certain come first."),
+    (
+        "undecided",
+        "Undecided",
+        "No answer is probable enough. Those that a look may decide come first.",
+    ),
     ("new", "New?", "Probably individuals that the catalogue does not have."),
     ("identified", "Identified", "By individual."),
 )
 
 
 def _card(answer: Answer, kind: str, numbers: dict[str, int]) -> dict[str, Any]:
-    lines = [
-        f"{candidate.individual}: {_number(candidate.probability, candidate.similarity)}."
-        for candidate in answer.candidates
-    ]
+    lines = []
     if answer.new_probability is not None:
-        lines.append(f"New: {answer.new_probability:.2f}.")
-    of_whom = {
-        image: candidate.individual
-        for candidate in answer.candidates
-        for image in candidate.photographs
-    }
+        lines.append(f"A new individual: {answer.new_probability:.2f}.")
+    candidates = []
+    for place, candidate in enumerate(answer.candidates):
+        for image in candidate.photographs[: _shown(place)]:
+            text = _number(candidate.probability, candidate.similarity)
+            candidates.append(
+                {
+                    "number": numbers[image],
+                    "individual": candidate.individual,
+                    "text": text,
+                    "file": image.rpartition("/")[2],
+                    "alt": f"{candidate.individual}, {image}",
+                }
+            )
     return {
         "kind": kind,
-        "title": f"{answer.verdict}: {answer.image}",
-        "pictures": [
-            (numbers.get(answer.image, -1), answer.image),
-            *(
-                (numbers.get(image, -1), f"{of_whom[image]}, {image}")
-                for image in _photographs(answer)
-            ),
-        ],
+        "verdict": answer.verdict,
+        "image": answer.image,
+        "number": numbers[answer.image],
+        "alt": f"{answer.image}, to identify",
+        "candidates": candidates,
         "lines": [*lines, *map(_sentence, answer.notes)],
-        "rows": [],
-        "fine": "",
-        "find": [],
     }
 
 
@@ -116,14 +120,19 @@ def _photographs(answer: Answer) -> Sequence[str]:
     return [
         image
         for place, candidate in enumerate(answer.candidates)
-        for image in candidate.photographs[: _OF_FIRST if place == 0 else _OF_OTHERS]
+        for image in candidate.photographs[: _shown(place)]
     ]
+
+
+def _shown(place: int) -> int:
+    """Return how many photographs of the individual at a place are on a card."""
+    return _OF_FIRST if place == 0 else _OF_OTHERS
 
 
 def _number(probability: float | None, similarity: float) -> str:
     if probability is None:
         return f"similarity {similarity:.3f}"
-    return f"probability {probability:.2f}, similarity {similarity:.3f}"
+    return f"{probability:.2f}"
 
 
 def _sentence(text: str) -> str:

@@ -8,9 +8,11 @@ import pytest
 
 from kitbox.cli import terminal
 from kitbox.errors import format_duration
+from kitbox.files import write_text
 from kitbox.records import Progress, Score, Scores
 from kitbox.training import events
 from kitbox.training.events import SweepEvent
+from kitbox.workspace import Workspace
 
 SCORES = Scores({"map_at_5": Score(0.5, 0.25, 0.75, 8)})
 STARTED = events.TrainingStarted(
@@ -143,6 +145,24 @@ def test_an_event_is_wrapped_between_words_in_a_terminal(
     shown = capsys.readouterr().err
     assert shown.split() == whole[1]
     assert all(len(line) <= 24 or " " not in line for line in shown.splitlines())
+
+
+def test_commands_in_messages_name_the_workspace_where_it_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KITBOX_WORKSPACE", raising=False)
+    work = Workspace(tmp_path / "my work")
+    write_text(work.settings, "")
+    text = "run 'kitbox train one' or 'kitbox identify --audit'; it's 'kitbox --help'"
+    monkeypatch.chdir(work.root)
+    assert terminal.exact_commands(text, work) == text
+    monkeypatch.chdir(tmp_path)
+    assert terminal.exact_commands(text, work) == (
+        "run 'kitbox --workspace \"my work\" train one' or 'kitbox identify --audit'; "
+        "it's 'kitbox --help'"
+    )
+    assert terminal.shell_path(tmp_path / "work") == "work"
+    assert terminal.shell_path(tmp_path.parent) == str(tmp_path.parent)
 
 
 def test_figures_stay_with_their_names_and_commands_whole() -> None:

@@ -88,10 +88,30 @@ def test_photographs_named_twice_or_of_the_catalogue_itself_are_told(tmp_path: P
     assert found.queries.image_ids.tolist() == ["card/day 1/k_0.png"]
     assert found.notes == (
         "named twice, and read once: 1 photograph",
-        "left out: 1 photograph to identify of the catalogue itself, such as 'whales/w_0/0_0.png'",
+        "left out: 1 photograph to identify that the catalogue has, such as 'whales/w_0/0_0.png'",
     )
     with pytest.raises(KitboxError, match="all 8 photographs to identify are those of the catalog"):
         opened(tmp_path, whales)
+
+
+def test_new_photographs_among_the_folders_of_individuals_are_no_individual(
+    tmp_path: Path,
+) -> None:
+    whales = draw_catalogue(tmp_path, individuals=2)
+    draw_card(whales, known=1, new=0)
+    with pytest.raises(KitboxError) as error:
+        opened(tmp_path, whales / "card")
+    assert str(error.value) == (
+        f"{whales / 'card'} lies in the catalogue, whose folders are those of known individuals; "
+        f"move new photographs to a folder outside {whales}"
+    )
+    assert not (tmp_path / "work" / "catalogue.csv").exists()
+    # a folder of unknown ones is none of an individual
+    (whales / "card" / "day 1").rename(whales / "unknown")
+    (whales / "card").rmdir()
+    found = opened(tmp_path, whales / "unknown")
+    assert found.queries.image_ids.tolist() == ["whales/unknown/k_0.png"]
+    assert set(found.individuals.tolist()) == {"w_0", "w_1"}
 
 
 def test_raw_files_and_empty_folders_among_the_photographs_are_told(tmp_path: Path) -> None:
@@ -242,6 +262,20 @@ def test_a_card_that_is_unplugged_stops_no_later_season(tmp_path: Path) -> None:
         f"{card.resolve()}, or remove its row",
     )
     assert len(found.images) == 2
+
+
+def test_a_catalogue_that_is_unplugged_is_one_sentence_and_comes_back(tmp_path: Path) -> None:
+    whales = draw_catalogue(tmp_path, individuals=2, each=1)
+    workspace = opened(tmp_path).workspace
+    target = whales.resolve()
+    shutil.move(whales, tmp_path / "drawer")
+    with pytest.raises(KitboxError) as error:
+        open_catalogue(workspace.root)
+    assert str(error.value) == (
+        f"none of the photographs of {workspace.catalogue} is there; plug in the disk of {target}"
+    )
+    shutil.move(tmp_path / "drawer", whales)
+    assert len(open_catalogue(workspace.root).images) == 2
 
 
 def test_a_row_removed_by_hand_comes_back_and_one_taken_back_is_told(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.errors import KitboxError
 from kitbox.identification import identified_table
+from kitbox.identification.catalogue_search import IdentifyOptions
 from kitbox.identification.catalogue_workspace import open_catalogue
 from kitbox.identification.photograph_answers import (
     Answer,
     CandidateIndividual,
     Identification,
-    IdentifyOptions,
     identify,
 )
 from tests.identification.photographed_catalogue import draw_card, draw_catalogue, with_eyes

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from kitbox.identification.catalogue_search import IdentifyOptions
 from kitbox.identification.catalogue_workspace import open_catalogue
-from kitbox.identification.photograph_answers import Identification, IdentifyOptions, identify
+from kitbox.identification.photograph_answers import Identification, identify
 from kitbox.report import identified_page
 from tests.identification.photographed_catalogue import (
     broken,
@@ -42,27 +43,30 @@ def test_every_photograph_has_a_card_with_its_likeliest_individuals(
     found: Identification, tmp_path: Path
 ) -> None:
     text = text_of(found, tmp_path / "identified.html")
-    assert text.count('<li class="pair card"') == 6
+    assert text.count('<li class="card"') == 6
     for answer in found.answers:
-        assert f"{answer.verdict}: {answer.image}</h3>" in text
-        assert f"{answer.candidates[0].individual}, {answer.candidates[0].photographs[0]}" in text
+        assert f"<h3>{answer.verdict}</h3>\n<p>{answer.image}</p>" in text
+        best = answer.candidates[0]
+        assert f'alt="{best.individual}, {best.photographs[0]}"' in text
+        assert f"<b>{best.individual}</b> {best.probability:.2f}<br>" in text
     assert "card/broken.jpg: " in text
     assert "Network: eyes." in text
     # the query, two photographs of the first individual and one of each other one
-    cards = re.findall(r'<li class="pair card".*?</li>', text, re.DOTALL)
-    assert {card.count("<figure>") for card in cards} == {5}
+    cards = re.findall(r'<li class="card".*?</ul>', text, re.DOTALL)
+    assert {card.count("<img ") for card in cards} == {5}
 
 
-def test_the_undecided_come_first_and_the_least_certain_of_them_before_others(
+def test_the_undecided_come_first_and_those_with_an_even_chance_before_others(
     found: Identification, tmp_path: Path
 ) -> None:
     doubtful = replace(
         found, answers=tuple(replace(one, verdict="undecided") for one in found.answers)
     )
     text = text_of(doubtful, tmp_path / "identified.html")
-    order = re.findall(r"<h3>undecided: (\S+ ?\S*)</h3>", text)
-    certain = {one.image: one.certainty for one in found.answers}
-    assert [certain[image] for image in order] == sorted(certain.values())
+    order = re.findall(r"<h3>undecided</h3>\n<p>(.*?)</p>", text)
+    odds = {one.image: abs((one.candidates[0].probability or 0) - 0.5) for one in found.answers}
+    assert len(order) == 6
+    assert [odds[image] for image in order] == sorted(odds.values())
 
 
 def test_names_with_markup_stay_text(found: Identification, tmp_path: Path) -> None:
@@ -78,5 +82,5 @@ def test_without_probabilities_similarities_are_shown(tmp_path: Path) -> None:
     plain = identified(whales, card, tmp_path / "work", OPTIONS)
     text = text_of(plain, tmp_path / "identified.html")
     assert "Not calibrated, so that answers have a similarity and no verdict" in text
-    assert "w_0: similarity " in text
-    assert "New: " not in text
+    assert "<b>w_0</b> similarity " in text
+    assert "A new individual: " not in text

@@ -2,7 +2,7 @@
 // Search among the cards of the page.
 (() => {
   const form = document.querySelector(".find"), count = document.querySelector(".count");
-  const cards = [...document.querySelectorAll(".pair")].map((card) => [card, card.textContent.toLowerCase()
+  const cards = [...document.querySelectorAll(".card")].map((card) => [card, card.textContent.toLowerCase()
     + [...card.querySelectorAll("img")].map((image) => image.alt.toLowerCase()).join("\n")]);
   function update() {
     const text = document.getElementById("text").value.trim().toLowerCase();

@@ -158,7 +158,7 @@ const kitbox = (() => {
     else if (event.key === "/" && search) search.focus();
     else if (event.key === "?") keys.showModal();
     else if (event.key === "t") toggleTheme();
-    else if (event.key === "Enter" && onCard) target.querySelector(".picture")?.click();
+    else if (event.key === "Enter" && onCard) (target.querySelector("[data-query] .picture") ?? target.querySelector(".picture"))?.click();
     else return;
     event.preventDefault();
   });
@@ -180,9 +180,10 @@ const kitbox = (() => {
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-large]");
     if (!button) return;
-    const buttons = [...(button.closest("[data-sequence]") ?? document).querySelectorAll("[data-large]")];
+    const part = button.closest("[data-sequence]"), asked = part?.dataset.query;
+    const buttons = [...(part ?? document).querySelectorAll("[data-large]")];
     const figures = buttons.map((one) => [Number(one.dataset.large), one.dataset.text]);
-    showLarge(figures, buttons.indexOf(button));
+    showLarge(figures, buttons.indexOf(button), asked ? [Number(asked), part.dataset.queryText] : null);
   });
   watch(document);
   // To the section of the address, which moved as the page was filled.
