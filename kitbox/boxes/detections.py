@@ -21,6 +21,8 @@ from kitbox.records import Floats, Strings
 # The source of detected boxes in boxes.csv.
 SOURCE = "detector"
 _BATCH = 16
+# Pixels of the image that a box is at least wide and high.
+_LEAST_SIDE = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,10 @@ def _in_image_pixels(
     boxes: Floats, confidences: Floats, size: tuple[int, int], height_width: tuple[int, int]
 ) -> Detections:
     scale = np.array([size[0] / height_width[1], size[1] / height_width[0]] * 2, dtype=np.float32)
-    return Detections(size, boxes * scale, confidences)
+    boxes = boxes * scale
+    # A box beside the image was clipped to its edge, where it has no area.
+    inside = (boxes[:, 2:] - boxes[:, :2] >= _LEAST_SIDE).all(axis=1)
+    return Detections(size, boxes[inside], confidences[inside])
 
 
 # A confidence less than this above the threshold is low.

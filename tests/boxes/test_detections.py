@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
+from PIL import Image
 
 from kitbox.boxes import detections
+from kitbox.boxes.detector import Detector, DetectorSettings
 from kitbox.records import strings
 from tests.boxes.scenes import detected, scenes
 
@@ -73,3 +77,20 @@ def test_every_box_at_the_threshold_becomes_a_row() -> None:
         ("a", GOOD, "detector", False),
         ("a", APART, "detector", False),
     ]
+
+
+def test_a_box_that_was_clipped_to_the_edge_of_its_image_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FCOS clips boxes that it finds beside the image, which leaves a line."""
+    Image.new("RGB", (200, 100)).save(tmp_path / "a.png")
+    found = torch.tensor([[10.0, 64.0, 60.0, 64.0], [128, 0, 128, 30], [10, 10, 60, 40]])
+    confidences = torch.tensor([0.9, 0.8, 0.7])
+    detector = Detector(DetectorSettings(backbone="test_resnet", image_size=128))
+    monkeypatch.setattr(detector, "boxes", lambda _: [(found, confidences)])
+    batches = detections.detect(
+        detector, [tmp_path / "a.png"], (64, 128), device="cpu", precision="fp32", workers=0
+    )
+    [(_, [each])] = batches
+    np.testing.assert_allclose(each.boxes, [[15.625, 15.625, 93.75, 62.5]])
+    np.testing.assert_allclose(each.confidences, [0.7])
