@@ -49,7 +49,7 @@ def keep(workspace: Workspace, files: Iterable[Path]) -> None:
 
 def _own(workspace: Workspace) -> tuple[Path, ...]:
     """Return what a workspace has, or may have later, under names of its own."""
-    lists = ("identified.csv", "identified.html")
+    lists = ("identified.csv", "identified.html", "audit.html")
     return (
         *(workspace.settings, workspace.catalogue, workspace.catalogue_history, workspace.queries),
         *(workspace.decisions, workspace.boxes, workspace.holdout, workspace.pseudo_labels),

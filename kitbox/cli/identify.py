@@ -210,30 +210,24 @@ def identify(
 def _audit(opened: "OpenedCatalogue", options: "IdentifyOptions", *, as_json: bool) -> None:
     """Print how good the answers of a catalogue are."""
     from kitbox.identification import catalogue_audit, catalogue_search
+    from kitbox.report import identified_page
 
     stage = catalogue_search.search_catalogue(opened, options)
     searched, _ = follow(_exact(stage, opened.workspace))
     found = catalogue_audit.audit(searched.calibration, options.certain)
+    path = opened.workspace.root / identified_page.AUDIT
+    identified_page.write_audit(found, searched.network, searched.sentences, path)
     if as_json:
-        print_json(
-            {"workspace": str(opened.workspace.root), "network": searched.network} | found.as_json()
-        )
+        place = {"workspace": str(opened.workspace.root), "network": searched.network}
+        print_json(place | found.as_json() | {"page": str(path)})
         return
     for sentence in (*searched.sentences, *catalogue_audit.sentences(found)):
         print_line(exact_commands(sentence, opened.workspace))
-    if found.reliability:
-        print_table(
-            ("probability", "pairs", "stated", "right"),
-            [
-                (
-                    f"{part.low:g} – {part.high:g}",
-                    f"{part.pairs:,}",
-                    f"{part.stated:.3f}",
-                    f"{part.right:.3f}",
-                )
-                for part in found.reliability
-            ],
-        )
+    for what, bins in (("individual", found.reliability), ("new", found.new_reliability)):
+        if bins:
+            heads = (f"p {what}", *identified_page.BIN_HEADS[1:])
+            print_table(heads, [identified_page.bin_row(part) for part in bins])
+    print_line(f"page: {path}")
 
 
 def _exact(

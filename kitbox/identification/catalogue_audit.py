@@ -26,11 +26,12 @@ _GOOD_ENOUGH = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin:
-    """Pairs of a photograph and an individual whose stated probability is from `low` to `high`.
+    """Answers whose stated probability is from `low` to `high`.
 
-    `stated` is the mean of it, `right` the share of pairs that are of one individual. The pairs of
-    a photograph whose individual is in the catalogue and of one where it is not are weighted by the
-    expected share of new individuals; `pairs` counts both.
+    They are pairs of a photograph and an individual, or photographs that may show a new one.
+    `stated` is the mean of the probability, `right` the share of answers that are so. Photographs
+    whose individual is in the catalogue and the same ones without it are weighted by the expected
+    share of new individuals; `pairs` counts both.
     """
 
     low: float
@@ -44,6 +45,11 @@ class ReliabilityBin:
         """How far what is stated is above what is right."""
         return self.stated - self.right
 
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it for JSON."""
+        values = {"low": self.low, "high": self.high, "stated": self.stated, "right": self.right}
+        return _rounded(values) | {"pairs": self.pairs}
+
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueAudit:
@@ -56,7 +62,9 @@ class CatalogueAudit:
     With a model: shares of the photographs of known individuals by `verdicts` ("right", "wrong",
     "new?", "undecided") and of new ones by `new_verdicts` ("new?", "wrong", "undecided") at the
     probability `certain`; `new_recall`, the share of new individuals that are found where 5 % of
-    the known ones are called new; and the `reliability` of probabilities. Else these are empty.
+    the known ones are called new; and how right probabilities are, in bins: `reliability` of those
+    of individuals, `new_reliability` of those of a new one. `log_loss` is the mean of −log of
+    the probability of what is right. Else these are empty or None.
     """
 
     queries: int
@@ -71,13 +79,16 @@ class CatalogueAudit:
     new_verdicts: dict[str, float]
     new_recall: float | None
     reliability: tuple[ReliabilityBin, ...]
+    new_reliability: tuple[ReliabilityBin, ...]
     advice: str
+    log_loss: float | None = None
     why_not_calibrated: str = ""
 
     @property
     def worst_gap(self) -> float | None:
-        """The largest gap of probabilities that 200 pairs or more have, None where none have."""
-        gaps = [abs(part.gap) for part in self.reliability if part.pairs >= ENOUGH_PAIRS]
+        """The largest gap of probabilities that 200 answers or more have, None where none have."""
+        bins = (*self.reliability, *self.new_reliability)
+        gaps = [abs(part.gap) for part in bins if part.pairs >= ENOUGH_PAIRS]
         return max(gaps) if gaps else None
 
     def as_json(self) -> dict[str, Any]:
@@ -94,15 +105,13 @@ class CatalogueAudit:
             "verdicts": _rounded(self.verdicts),
             "new_verdicts": _rounded(self.new_verdicts),
             "new_recall_at_5_percent_false_alarms": self.new_recall,
-            "reliability": [
-                {**_rounded({"low": b.low, "high": b.high, "stated": b.stated, "right": b.right}),
-                 "pairs": b.pairs}
-                for b in self.reliability
-            ],
+            "log_loss": self.log_loss,
+            "reliability": [part.as_json() for part in self.reliability],
+            "new_reliability": [part.as_json() for part in self.new_reliability],
             "worst_gap": self.worst_gap,
             "advice": self.advice,
             "why_not_calibrated": self.why_not_calibrated,
-        }  # fmt: skip
+        }
 
 
 def audit(given: CatalogueCalibration, certain: float) -> CatalogueAudit:
@@ -144,6 +153,7 @@ def audit(given: CatalogueCalibration, certain: float) -> CatalogueAudit:
         new_verdicts={},
         new_recall=None,
         reliability=(),
+        new_reliability=(),
         advice=_advice(given, recall[1].value),
         why_not_calibrated=given.too_small,
     )
@@ -180,6 +190,8 @@ def _with_probabilities(
         new_verdicts=new_verdicts,
         new_recall=float((unknown.new > limit).mean()),
         reliability=_reliability(given, asked),
+        new_reliability=_new_reliability(given, asked),
+        log_loss=given.loss,
     )
 
 
@@ -198,7 +210,23 @@ def _reliability(given: CatalogueCalibration, asked: Integers) -> tuple[Reliabil
         stated = np.take_along_axis(probability[rows], order, axis=1)
         same = (order == given.own[rows][:, None]) & (probability is given.cross.known.probability)
         parts.append((stated.ravel(), same.ravel().astype(float), np.full(stated.size, weight)))
-    stated, same, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _bins(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _new_reliability(given: CatalogueCalibration, asked: Integers) -> tuple[ReliabilityBin, ...]:
+    """Return the bins of the probability of a new individual over photographs, known and new."""
+    assert given.cross is not None  # noqa: S101  the caller asks
+    share, everyone = given.expected_new, len(given.own)
+    known, unknown = given.cross.known.new[asked], given.cross.unknown.new
+    return _bins(
+        np.concatenate([known, unknown]),
+        np.repeat([0.0, 1.0], [len(asked), everyone]),
+        np.repeat([(1 - share) / len(asked), share / everyone], [len(asked), everyone]),
+    )
+
+
+def _bins(stated: Numbers, same: Numbers, weights: Numbers) -> tuple[ReliabilityBin, ...]:
+    """Return the bins that have answers: stated probability (n,), whether it is so, weight."""
     places = np.clip(np.searchsorted(_EDGES, stated, side="right") - 1, 0, len(_EDGES) - 2)
     bins = []
     for place in np.unique(places).tolist():
@@ -275,10 +303,10 @@ def sentences(found: CatalogueAudit) -> list[str]:
         ]
         gap = found.worst_gap
         lines.append(
-            "too few pairs to say how right probabilities are"
+            "too few answers to say how right probabilities are"
             if gap is None
-            else f"probabilities are off by {gap:.3f} at most, where {ENOUGH_PAIRS} pairs have one "
-            "like it"
+            else f"probabilities are off by {gap:.3f} at most, where {ENOUGH_PAIRS} answers have "
+            "one like it"
         )
     else:
         lines.append(f"not calibrated: {found.why_not_calibrated}")

@@ -1,13 +1,14 @@
-"""The page of answers: each photograph beside those of the individuals that it may show."""
+"""The pages of a catalogue: photographs beside whom they may show, and how right answers are."""
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kitbox.identification import photograph_answers
+from kitbox.identification import catalogue_audit, photograph_answers
+from kitbox.identification.catalogue_audit import ENOUGH_PAIRS, CatalogueAudit, ReliabilityBin
 from kitbox.identification.photograph_answers import NEW, UNDECIDED, Answer, Identification
 from kitbox.records import ImageSet, Progress, strings
-from kitbox.report import page
+from kitbox.report import page, plots
 from kitbox.report.page import Page, WrittenPage
 
 # Cards of each verdict; the table has all.
@@ -76,6 +77,92 @@ def write(found: Identification, path: Path) -> Generator[Progress, None, Writte
 
 # Anchors of the page → groups of answers.
 _ANCHORS = {"undecided": UNDECIDED, "new": NEW, "identified": "identified"}
+
+AUDIT = "audit.html"  # the name of the page of an audit in a catalogue's workspace
+
+
+def write_audit(
+    found: CatalogueAudit, network: str, sentences: Sequence[str], path: Path
+) -> WrittenPage:
+    """Write the page of how good a catalogue's answers are; `sentences` are on how they came."""
+    first = found.recall[1]
+    answers = [
+        ("individual", found.reliability, "the photograph shows that individual"),
+        ("new", found.new_reliability, "its individual is not in the catalogue"),
+    ]
+    curves = [
+        (name, [(part.stated, part.right, part.pairs) for part in bins])
+        for name, bins, _ in answers
+        if bins
+    ]
+    caption = (
+        "On the diagonal what is stated is right; above it, answers are right more often than they "
+        f"say. Filled points have {ENOUGH_PAIRS} answers or more; a rim alone has fewer, and says "
+        "little."
+    )
+    values: dict[str, Any] = {
+        "title": "Audit of the catalogue",
+        "kind": "the catalogue, asked about itself",
+        "heading": f"The first individual is right in {first.value:.1%}",
+        "about": [*map(_sentence, catalogue_audit.sentences(found))],
+        "facts": _facts(found),
+        "plot": plots.reliability("Stated against right", caption, curves,
+                                  enough=ENOUGH_PAIRS) if curves else None,
+        "tables": [
+            (f"Probability of {'a new individual' if name == 'new' else 'an individual'}",
+             f"Right means that {meaning}.",
+             [bin_row(part) for part in bins])
+            for name, bins, meaning in answers
+            if bins
+        ],
+        "heads": BIN_HEADS,
+        "method": [f"Network: {network}.", *map(_sentence, sentences)],
+        "sections": list(
+            page.non_empty_sections(
+                ("counts", "Counts", True),
+                ("reliability", "How right probabilities are", curves),
+                ("method", "Method", True),
+            )
+        ),
+    }  # fmt: skip
+    return page.write(Page(template="audit.html", values=values), path)
+
+
+BIN_HEADS = ("probability", "answers", "stated", "right")
+
+
+def bin_row(part: ReliabilityBin) -> tuple[str, ...]:
+    """Return a bin as a row below BIN_HEADS."""
+    span = f"{part.low:g} – {part.high:g}"
+    return span, f"{part.pairs:,}", f"{part.stated:.3f}", f"{part.right:.3f}"
+
+
+def _facts(found: CatalogueAudit) -> list[tuple[str, str, str]]:
+    """Return (name, value, note) of the numbers that are most asked for."""
+    rows = [
+        (
+            f"the first {k}" if k > 1 else "the first",
+            f"{score.value:.1%}",
+            f"{score.low:.1%} – {score.high:.1%}; by chance {found.chance[k]:.1%}",
+        )
+        for k, score in found.recall.items()
+    ]
+    rows.append(
+        ("to look through", f"{found.look_through}", f"by chance {found.look_through_by_chance}")
+    )
+    if found.new_recall is not None:
+        rows.append(("new ones found", f"{found.new_recall:.1%}", "at 5 % false alarms"))
+    if found.worst_gap is not None:
+        rows.append(
+            (
+                "off by at most",
+                f"{found.worst_gap:.3f}",
+                f"where {ENOUGH_PAIRS} answers have one like it",
+            )
+        )
+    return rows
+
+
 _GROUPS = (
     (
         "undecided",

@@ -195,6 +195,54 @@ def intervals(
     return draw_plot(title, caption, paint, size=(7.2, 0.7 + _ROW * len(rows)))
 
 
+def reliability(
+    title: str,
+    caption: str,
+    series: Sequence[tuple[str, Sequence[tuple[float, float, int]]]],
+    *,
+    enough: int,
+) -> Plot:
+    """Return curves of (name, points) over the diagonal on which what is stated is right.
+
+    A point is (stated, right, count). Those of `enough` or more are joined by a line and filled;
+    of the others, which say little, only the rim is drawn.
+    """
+
+    def paint(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=DASHES[2])
+        for number, (_, points) in enumerate(series):
+            colour, dash = SERIES[number % len(SERIES)], DASHES[number % len(DASHES)]
+            marker = "os^D"[number % 4]  # not by colour alone
+            many = [(stated, right) for stated, right, count in points if count >= enough]
+            few = [(stated, right) for stated, right, count in points if count < enough]
+            if many:
+                axes.plot(
+                    *zip(*many, strict=True),
+                    color=colour,
+                    linestyle=dash,
+                    linewidth=1.8,
+                    marker=marker,
+                    markersize=5,
+                )
+            if few:
+                axes.plot(
+                    *zip(*few, strict=True),
+                    color=colour,
+                    linestyle="none",
+                    marker=marker,
+                    markersize=5,
+                    fillstyle="none",
+                )
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_aspect("equal")
+        axes.grid(visible=True, axis="x")
+        axes.set_xlabel("stated probability")
+        axes.set_ylabel("share that is right")
+
+    return draw_plot(title, caption, paint, [name for name, _ in series], size=(4.6, 4.4))
+
+
 def heat_map(
     title: str, caption: str, names: Sequence[str], values: Mapping[tuple[int, int], float]
 ) -> Plot:

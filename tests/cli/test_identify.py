@@ -67,6 +67,10 @@ def test_an_audit_asks_the_catalogue_about_itself(
     document = json.loads(run(*arguments, "--json").stdout)
     assert document["individuals"] == 10
     assert document["network"] == "eyes"
+    page = tmp_path / "whales-kitbox" / "audit.html"
+    assert document["page"] == str(page)
+    assert "How right probabilities are" in page.read_text(encoding="utf-8")
+    assert f"page: {page}" in result.stderr.replace("\n", "")
     assert not (tmp_path / "whales-kitbox" / "identified.csv").exists()
     refused = run("identify", "whales", "--catalogue", "whales", "--audit", code=1)
     assert str(refused.exception) == (

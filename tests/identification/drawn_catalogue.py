@@ -81,6 +81,38 @@ def draw_queries(
     return unit(found), np.where(new, "", names)
 
 
+def draw_similarities(
+    count: int, shape: str, *, new_share: float = 0.0, seed: int = 0, individuals: int = 40
+) -> tuple[Signals, Integers]:
+    """Draw similarities of queries, and the column of each one's individual, -1 for a new one.
+
+    To others they are normal, N(0, 1). To its own they are such that the log-odds are `straight`
+    in similarity, `bent up` (half of all photographs look alike, as those of one side of an
+    animal) or `bent down`.
+    """
+    generator = np.random.default_rng(seed)
+    similarity = generator.normal(size=(count, individuals))
+    own = generator.integers(individuals, size=count)
+    alike = {
+        "straight": generator.normal(2.5, 1, size=count),
+        "bent up": np.where(
+            generator.random(count) < 0.5,
+            generator.normal(0.3, 1, size=count),
+            generator.normal(3, 0.5, size=count),
+        ),
+        "bent down": np.log(generator.gamma(3, size=count)) + 1,
+    }[shape]
+    known = np.flatnonzero(generator.random(count) >= new_share)
+    similarity[known, own[known]] = alike[known]
+    found = np.full(count, -1, dtype=np.int64)
+    found[known] = own[known]
+    signals = Signals(
+        similarity=similarity.astype(np.float32),
+        photographs=np.ones(similarity.shape, dtype=np.int64),
+    )
+    return signals, found
+
+
 def unit(vectors: np.ndarray) -> Floats:
     scaled: Floats = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return scaled

@@ -129,7 +129,7 @@ def test_how_many_photographs_an_individual_has_gives_the_right_one_away_to_nobo
     assert found.model is not None
     assert found.cross is not None
     # individuals of more photographs are met more often, in proportion: the coefficient is about 1
-    _, of_count = found.model.coefficients
+    of_count = found.model.of_count
     assert abs(of_count) < 1e-6 if len(set(counts)) == 1 else -1 < of_count < 2
     rows = np.arange(len(found.own))
     assert found.cross.known.probability[rows, found.own].mean() < 2 / len(counts)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -7,6 +8,7 @@ from kitbox.errors import KitboxError
 from kitbox.identification import identity_model
 from kitbox.identification.identity_model import (
     IdentityModel,
+    Knots,
     Signals,
     cross_fit,
     expected_new_share,
@@ -19,6 +21,7 @@ from tests.identification.drawn_catalogue import (
     draw,
     draw_noise,
     draw_queries,
+    draw_similarities,
     signals_of,
     unit,
 )
@@ -40,7 +43,7 @@ def small(*similarity: float) -> Signals:
 
 
 def test_probabilities_of_all_individuals_and_of_a_new_one_sum_to_1():
-    model = IdentityModel(coefficients=(2.0, 0.0), intercept=-1.0)
+    model = IdentityModel(slopes=(2.0,), intercept=-1.0)
     found = model.identities(small(0.5, 1.0), 0.5)
     # by hand: log-odds 0 and 1 against 0 of a new one
     total = 1 + np.e + 1
@@ -52,13 +55,13 @@ def test_probabilities_of_all_individuals_and_of_a_new_one_sum_to_1():
 
 
 def test_an_individual_without_photograph_has_probability_0():
-    model = IdentityModel(coefficients=(2.0, 0.0), intercept=-1.0)
+    model = IdentityModel(slopes=(2.0,), intercept=-1.0)
     found = model.identities(small(0.5, -np.inf), 0.5)
     np.testing.assert_allclose(found.probability, [[0.5, 0]])
 
 
 def test_certain_answers_do_not_overflow():
-    model = IdentityModel(coefficients=(5000.0, 0.0), intercept=0.0)
+    model = IdentityModel(slopes=(5000.0,), intercept=0.0)
     found = model.identities(small(1.0, -1.0), 0.5)
     np.testing.assert_allclose([*found.probability[0], *found.new], [1, 0, 0])
 
@@ -79,18 +82,67 @@ def test_probabilities_of_new_photographs_are_as_often_right_as_they_say():
         assert abs(stated.mean() - happened.mean()) < 0.07
 
 
-def test_similarity_never_counts_against_an_individual():
-    signals = Signals(
-        similarity=-catalogue().signals.similarity.clip(-1),
-        photographs=catalogue().signals.photographs,
+@pytest.mark.parametrize("shape", ["straight", "bent up", "bent down"])
+def test_stated_probabilities_are_right_whatever_the_curve_of_their_log_odds(shape):
+    model = identity_model.fit(*draw_similarities(1500, shape))
+    signals, own = draw_similarities(4000, shape, new_share=0.3, seed=1)
+    found = model.identities(signals, 0.3)
+    is_own = own[:, None] == np.arange(signals.similarity.shape[1])
+    bins = 0
+    for stated, happened in ((found.probability, is_own), (found.new, own < 0)):
+        for low in np.arange(0, 1, 0.1):
+            chosen = (stated >= low) & (stated < low + 0.1)
+            if chosen.sum() >= 200:
+                assert abs(stated[chosen].mean() - happened[chosen].mean()) < 0.05
+                bins += 1
+    assert bins >= 8
+
+
+def test_thirty_photographs_are_enough_for_a_curve_that_is_nearly_straight():
+    losses = []
+    for seed in range(4):
+        model = identity_model.fit(*draw_similarities(30, "straight", seed=seed))
+        signals, own = draw_similarities(1000, "straight", new_share=0.3, seed=10)
+        found = model.identities(signals, 0.3)
+        right = np.where(own < 0, found.new, found.probability[np.arange(1000), own])
+        losses.append(-np.log(right).mean())
+    # the log-odds of the individual against another one are known: 2.5·similarity - 2.5²/2
+    true = IdentityModel(slopes=(2.5,), intercept=-(2.5**2) / 2 - np.log(40))
+    found = true.identities(signals, 0.3)
+    right = np.where(own < 0, found.new, found.probability[np.arange(1000), own])
+    assert np.mean(losses) < -np.log(right).mean() + 0.05
+
+
+def test_a_model_goes_through_its_knots():
+    model = IdentityModel(slopes=(0.0, 2.0, 1.0), intercept=1.0, knots=Knots((0.5, 1.0)))
+    found = model.identities(small(0.25, 0.75, 2.0), 0.5)
+    # by hand, of similarities kept within knots: 1 + 0·0.25 + 2·0.5 + 1·1 and so on
+    np.testing.assert_allclose(np.log(found.probability / found.new[:, None]), [[3, 3.5, 5]])
+
+
+def test_equal_similarities_are_no_reason_for_anything():
+    signals, own = draw_similarities(50, "straight")
+    equal = Signals(
+        similarity=np.full_like(signals.similarity, 0.5), photographs=signals.photographs
     )
-    assert identity_model.fit(signals, catalogue().own).coefficients[0] == 0
+    model = identity_model.fit(equal, own)
+    assert model.knots == Knots()
+    found = model.identities(equal, 0.5)
+    np.testing.assert_allclose(found.new, 0.5, atol=0.01)
+    np.testing.assert_allclose(found.probability, 0.5 / 40, atol=0.001)
+
+
+def test_similarity_never_counts_against_an_individual():
+    given = catalogue().signals
+    there = np.isfinite(given.similarity)
+    reversed_ = replace(given, similarity=np.where(there, -given.similarity, -np.inf))
+    assert max(identity_model.fit(reversed_, catalogue().own).slopes) == 0
 
 
 def test_individuals_met_once_stay_possible_although_the_catalogue_cannot_ask_about_them():
     drawn = draw_noise([1] * 40 + [2] * 20)
     model = identity_model.fit(drawn.signals, drawn.own)
-    assert model.coefficients[1] == pytest.approx(1)
+    assert model.of_count == pytest.approx(1)
     found = model.identities(signals_of(drawn.vectors, drawn.gallery), 0.5)
     ratio = found.probability[:, 40:].mean() / found.probability[:, :40].mean()
     assert 1.5 < ratio < 2.5
@@ -105,12 +157,32 @@ def test_matches_that_tell_individuals_apart_have_weight_and_help():
     helped = Signals(
         similarity=signals.similarity, photographs=signals.photographs, matches=matches
     )
-    assert identity_model.fit(helped, own).coefficients[2] > 0.5
+    assert identity_model.fit(helped, own).match_slopes[0] > 0.5
     losses = [
         log_loss(cross_fit(given, own, drawn.individuals, 0.3), own, 0.3)
         for given in (signals, helped)
     ]
     assert losses[1] < losses[0] - 0.2
+
+
+def test_few_matches_mean_nothing_and_many_settle_it():
+    # any two photographs share about 8 keypoints by chance, a third of those of one animal 50
+    generator = np.random.default_rng(0)
+    signals, own = draw_similarities(600, "straight")
+    rows = np.arange(len(own))
+    found = generator.poisson(8, size=signals.similarity.shape)
+    found[rows, own] = np.where(generator.random(len(own)) < 1 / 3, 50, found[rows, own])
+    matched = replace(signals, matches=np.log1p(found))
+    model = identity_model.fit(matched, own)
+
+    def odds(matches: int) -> float:
+        values = np.array([[0.0, 0.0]], dtype=np.float32)
+        given = replace(small(0.0, 0.0), matches=values + np.log1p(matches))
+        identities = model.identities(given, 0.5)
+        return float(np.log(identities.probability[0, 0] / identities.new[0]))
+
+    assert abs(odds(10) - odds(6)) < 1
+    assert odds(50) - odds(10) > 4
 
 
 def test_cross_fitted_probabilities_are_by_models_of_other_individuals(monkeypatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kitbox.identification.catalogue_audit import ENOUGH_PAIRS, audit
 from kitbox.identification.catalogue_search import IdentifyOptions
 from kitbox.identification.catalogue_workspace import open_catalogue
 from kitbox.identification.photograph_answers import Identification, identify
@@ -16,6 +17,7 @@ from tests.identification.photographed_catalogue import (
     draw_catalogue,
     with_eyes,
 )
+from tests.identification.test_catalogue_audit import audited, large
 from tests.identification.test_photograph_answers import OPTIONS
 from tests.photographs import finish
 
@@ -84,3 +86,25 @@ def test_without_probabilities_similarities_are_shown(tmp_path: Path) -> None:
     assert "Not calibrated, so that answers have a similarity and no verdict" in text
     assert "<b>w_0</b> similarity " in text
     assert "A new individual: " not in text
+
+
+def test_the_page_of_an_audit_has_a_curve_and_the_numbers_of_it(tmp_path: Path) -> None:
+    path = tmp_path / identified_page.AUDIT
+    identified_page.write_audit(audited(), "eyes <new>", ["one encounter a day"], path)
+    text = path.read_text(encoding="utf-8")
+    assert text.count('<svg role="img"') == 1
+    assert f"{ENOUGH_PAIRS} answers or more" in text
+    for part in (*audited().reliability, *audited().new_reliability):
+        assert f"<td>{part.stated:.3f}</td><td>{part.right:.3f}</td>" in text
+    assert f"<h1>The first individual is right in {audited().recall[1].value:.1%}</h1>" in text
+    assert "Network: eyes &lt;new&gt;." in text
+    assert "One encounter a day." in text
+
+
+def test_the_page_of_an_audit_without_probabilities_has_no_curve(tmp_path: Path) -> None:
+    path = tmp_path / identified_page.AUDIT
+    given = replace(large(), model=None, cross=None, too_small="it is too small")
+    identified_page.write_audit(audit(given, 0.8), "eyes", [], path)
+    text = path.read_text(encoding="utf-8")
+    assert "Not calibrated: it is too small." in text
+    assert "<svg" not in text

@@ -98,3 +98,13 @@ def test_a_heat_map_has_the_number_of_each_cell() -> None:
     values = {(0, 0): 1.0, (0, 1): 0.25, (1, 0): 0.25, (1, 1): 1.0}
     found = texts_of(plots.heat_map("Agreement", "c", ["a", "b"], values))
     assert [found.count(text) for text in ("1.00", "0.25", "a (1)", "b (2)")] == [2, 2, 1, 1]
+
+
+def test_a_reliability_curve_joins_the_points_that_have_enough_answers() -> None:
+    points = [(0.1, 0.2, 300), (0.5, 0.4, 200), (0.9, 1.0, 199)]
+    svg = plots.reliability("Right", "As stated.", [("individual", points)], enough=200).svg
+    # the diagonal is dotted; one line joins two filled points, and the third has a rim alone
+    assert len(re.findall(r"stroke-dasharray: 1,1.5; .*stroke: var\(--quiet\)", svg)) == 1
+    assert svg.count("stroke: var(--accent); stroke-width: 1.8") == 1
+    assert len(re.findall(r"<use .*fill: var\(--accent\)", svg)) == 2
+    assert len(re.findall(r"<use .*fill-opacity: 0; stroke: var\(--accent\)", svg)) == 1
