@@ -153,7 +153,7 @@ def test_every_image_is_prepared_for_the_plugins_of_the_workspace(two_plugins: W
     assert (done["files"], done["prepared"], done["left_out"]) == (32, 32, [])
     sizes = [(Path(store["folder"]).name[:5], store["images"]) for store in done["stores"]]
     assert sizes == [("32x32", 32), ("48x48", 32)]
-    assert done["stores"][1]["bytes"] == 32 * (48 * 48 * 3 + 16)
+    assert done["stores"][1]["bytes"] == 32 * (48 * 48 * 3 + 20)
     again = invoke(two_plugins, "data", "prepare", "test_efficientnet_48")
     assert "0 of 32 files to decode for 1 plugin; takes 0.00 GB of" in again.stderr
 
@@ -186,7 +186,7 @@ def test_drop_removes_what_the_named_plugins_do_not_read(two_plugins: Workspace)
     prepared(two_plugins)
     [dropped] = prepared(two_plugins, "--drop", "test_efficientnet_32")
     assert Path(dropped["folder"]).name.startswith("48x48-")
-    assert dropped["bytes"] == 32 * (48 * 48 * 3 + 16)
+    assert dropped["bytes"] == 32 * (48 * 48 * 3 + 20)
     assert "nothing to remove" in invoke(two_plugins, "data", "prepare", "--drop").stderr
 
 
