@@ -75,7 +75,7 @@ def demo(
     precision: PrecisionOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Play a whole competition on drawn images, in minutes, or a catalogue.
+    """Play a competition or a catalogue on drawn images.
 
     Draws photographs of whales, trains two plugins, packages a submission of their ensemble and
     scores it. With --catalogue it trains nothing: it identifies the photographs of two seasons by a

@@ -151,6 +151,7 @@ def test_no_command_line_contains_the_key(tmp_path: Path) -> None:
     script.chmod(0o755)
     with running_server(workspace.root, "--port", "0", browser=script) as server:
         while not opened.exists():
+            assert server.process.poll() is None, "it ended before it opened the browser"
             time.sleep(0.05)
         uri = opened.read_text().strip()
         assert uri.startswith("file://")
