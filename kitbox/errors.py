@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST_WORD = 200
+
 
 class KitboxError(Exception):
     """A mistake that a user can fix: what is wrong and, where known, its place and the fix.
@@ -39,7 +41,9 @@ def readable(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean X?' for the known word nearest to `word`, or '' if none is near."""
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    if len(word) > _LONGEST_WORD:  # the time grows with the square of the length
+        return ""
+    near = get_close_matches(word, [w for w in known if len(w) <= _LONGEST_WORD], n=1, cutoff=0.6)
     if not near:
         return ""
     # quotation marks show the blanks around a word

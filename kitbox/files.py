@@ -6,6 +6,7 @@ Calls that only some systems have stand here and nowhere else.
 import codecs
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -13,6 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -21,6 +23,8 @@ from typing import Any
 
 from kitbox.errors import KitboxError, readable
 
+# Levels of arrays and objects in a JSON text; digits of a whole number, and those that are shown.
+_DEEPEST, _DIGITS, _SHOWN = 50, 19, 20
 # Windows translates line feeds without it.
 _BINARY = getattr(os, "O_BINARY", 0)
 # Guards the position of open files where the system cannot read and write at an offset.
@@ -237,11 +241,64 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Return the value in a JSON file; raises KitboxError for a missing or damaged file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise KitboxError(f"there is no file {path}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise KitboxError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
         raise KitboxError(f"{path} is not readable JSON: {error}") from error
+
+
+def parse_json(data: bytes | str, *, finite: bool = True) -> Any:
+    """Return the value of a JSON text in UTF-8.
+
+    Raises ValueError, also for what other programs take and no record of kitbox has: numbers beyond
+    those of 64 bits, deep nesting and, if it has to be `finite`, NaN and infinity.
+    """
+    numbers: dict[str, Any] = {"parse_int": _whole_number}
+    if finite:
+        numbers |= {"parse_constant": _no_number, "parse_float": _finite}
+    try:
+        value = json.loads(data if isinstance(data, str) else data.decode("utf-8"), **numbers)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return value
+    raise ValueError("it is nested too deeply")
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the value of a TOML text; raises ValueError, also for what Python cannot hold."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:_SHOWN]} is too large a number")
+    return number
+
+
+def _whole_number(text: str) -> int:
+    if len(text.lstrip("-")) > _DIGITS:
+        raise ValueError(f"{text[:_SHOWN]}… is too large a number")
+    return int(text)
 
 
 def append_line(path: Path, line: bytes) -> None:

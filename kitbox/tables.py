@@ -409,7 +409,7 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         table = csv.writer(file, lineterminator="\n")
-        table.writerows([_safe_cell(cell) for cell in row] for row in rows)
+        table.writerows([safe_cell(cell) for cell in row] for row in rows)
 
 
 def write_workbook(path: Path, rows: Iterable[Sequence[object]]) -> None:
@@ -442,7 +442,11 @@ def write_workbook(path: Path, rows: Iterable[Sequence[object]]) -> None:
         book.save(file)
 
 
-def _safe_cell(cell: object) -> object:
+def safe_cell(cell: object) -> object:
+    """Return a cell of a CSV that people open: a text that would be a formula gets an apostrophe.
+
+    `read_rows` takes it away again.
+    """
     if not isinstance(cell, str):
         return cell
     return readable(f"'{cell}" if _FORMULA.match(cell) else cell)

@@ -1,21 +1,27 @@
-"""The base class of settings: frozen, checked, with mistakes explained in one sentence."""
+"""Checked values: settings, and what files record; mistakes are explained in one sentence."""
 
+import re
 from collections.abc import Mapping
 from datetime import date, time
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, NoneType
-from typing import Any, ClassVar, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationError,
     model_serializer,
     model_validator,
 )
 
-from kitbox.errors import did_you_mean, more
+from kitbox.errors import KitboxError, did_you_mean, more
+
+# The longest name of a file, in bytes, that file systems take.
+_LONGEST_NAME = 255
 
 
 class Value(BaseModel):
@@ -57,6 +63,8 @@ class Value(BaseModel):
                         f"'{name}' is not a setting of {cls.title or cls.__name__}{near}"
                     )
             for name, value in given.items():
+                if isinstance(value, str) and "\0" in value:
+                    raise ValueError(f"{name} = {_shown(value)} has the character NUL; remove it")
                 several = get_origin(cls.model_fields[name].annotation) is tuple
                 if several and isinstance(value, Value):
                     kind = type(value).__name__
@@ -64,11 +72,58 @@ class Value(BaseModel):
         return given
 
 
+class Recorded(BaseModel):
+    """What a file of kitbox records, such as a line of the ledger, read back.
+
+    Types are strict, since a program wrote them. Keys that are not fields are left alone: a later
+    release may have more.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+
+
+def _no_path(name: str) -> str:
+    """Return a name that is one part of a path on every system; raise ValueError for others."""
+    odd = any(character in "/\\\x7f" or character < " " for character in name)
+    drive = name[1:2] == ":"
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if odd or drive or name.strip(". ") == "" or size > _LONGEST_NAME:
+        raise ValueError(
+            f"{_shown(name)} is no name: it has 1 to {_LONGEST_NAME} bytes, and neither slashes "
+            "nor line ends"
+        )
+    return name
+
+
+# The name of a plugin, a submission or embeddings, which is that of a file or a folder: whatever
+# file it is from, it leads to no other folder.
+FileName = Annotated[str, AfterValidator(_no_path)]
+
+T = TypeVar("T")
+
+
+def check(kind: type[T], given: Any, *, where: str = "", fix: str = "") -> T:
+    """Return what a file recorded, as a record of a kind: a `Recorded`, a `Value` or a dataclass.
+
+    `where` is the file, and its line. Raises KitboxError for another form.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(given)
+    except ValidationError as error:
+        raise KitboxError(explain(error), where=where, fix=fix) from error
+    except UnicodeEncodeError as error:  # half a character
+        raise KitboxError("a text in it is damaged", where=where, fix=fix) from error
+
+
 def explain(error: ValidationError) -> str:
     """Return the first mistake of a validation as one sentence, and how many more there are."""
     mistakes = error.errors()
     first = mistakes[0]
-    message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] != "value_error":  # pydantic begins with "Input", "String", "List" ...
+        message = re.sub(r"^\w+ should ", "should ", message)
+    if first["type"] in ("model_type", "dataclass_type"):
+        message = "should be a table of keys and values"
     # pydantic names the members of a union in the location; a user knows only the setting.
     where = ".".join(str(part) for part in first["loc"] if not _is_type_name(part))
     given = first["input"]
@@ -77,8 +132,10 @@ def explain(error: ValidationError) -> str:
     elif where and first["type"] != "value_error":
         value = "" if isinstance(given, dict) else f" = {_shown(given)}"
         message = _objection(where, first) or f"{where}{value} {message}"
+    elif not where and first["type"] in ("model_type", "dataclass_type"):
+        message = f"{_shown(given)} {message}"
     places = {tuple(part for part in m["loc"] if not _is_type_name(part)) for m in mistakes}
-    return message + more(len(places) - 1)
+    return _printable(message) + more(len(places) - 1)
 
 
 # What settings are made of.
@@ -125,6 +182,11 @@ def _shown(given: Any) -> str:
     """Return a value as Python shows it, in one line of at most 80 characters."""
     text = " ".join(repr(given).split())
     return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _printable(text: str) -> str:
+    r"""Return a text in one line, without what would steer a terminal: \x1b in place of it."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _is_type_name(part: int | str) -> bool:

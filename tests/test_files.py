@@ -214,6 +214,16 @@ def test_written_json_reads_back_and_is_readable(tmp_path: Path) -> None:
         (None, "there is no file {path}"),
         (b'{"a": ', "{path} is not readable JSON: Expecting value: line 1 column 7 (char 6)"),
         (b"\xff{}", "{path} is not readable JSON: 'utf-8' codec can't decode byte 0xff"),
+        (b"", "{path} is not readable JSON: Expecting value"),
+        (b"\0" * 64, "{path} is not readable JSON: Expecting value"),
+        (b"[NaN]", "{path} is not readable JSON: NaN is no number"),
+        (b"[-Infinity]", "{path} is not readable JSON: -Infinity is no number"),
+        (b"[1e400]", "{path} is not readable JSON: 1e400 is too large a number"),
+        (b"[1" + b"0" * 400 + b"]", "{path} is not readable JSON: 10000000000000000000… is too "),
+        (b"[1" + b"0" * 9999 + b"]", "{path} is not readable JSON: 10000000000000000000… is too "),
+        (b"[" * 51 + b"]" * 51, "{path} is not readable JSON: it is nested too deeply"),
+        (b'{"a":' * 51 + b"1" + b"}" * 51, "{path} is not readable JSON: it is nested too deeply"),
+        (b"[" * 99999, "{path} is not readable JSON: it is nested too deeply"),
     ],
 )
 def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:

@@ -1,11 +1,13 @@
 """Settings: mistakes are one sentence that names the setting, and values cannot change."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from kitbox.value import Value, explain
+from kitbox.errors import KitboxError
+from kitbox.value import FileName, Recorded, Value, check, explain
 
 
 class Inner(Value):
@@ -80,3 +82,67 @@ def test_a_value_cannot_change() -> None:
 def test_values_of_equal_settings_are_equal() -> None:
     assert Outer(name="a", losses=(Inner(),)) == Outer(name="a", losses=(Inner(margin=0.5),))
     assert Outer(name="a") != Outer(name="b")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", "../x", "../../x", "/etc/x", "a/b", "a\\b", "..\\x", "C:x", "c:\\x"),
+        *("a\0", "a\nb", " ", ". .", "a" * 256, "ü" * 128),
+    ],
+)
+def test_a_name_from_a_file_is_one_part_of_a_path(name: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(FileName).validate_python(name)
+    assert "is no name" in explain(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet34_620", "a@epochs=2,learning_rate=0.001", "…", ".x", "2026-01-31_a+b_1f2e3d4c", "ü"],
+)
+def test_names_of_plugins_and_submissions_are_names(name: str) -> None:
+    assert TypeAdapter(FileName).validate_python(name) == name
+
+
+class Point(Recorded):
+    name: FileName
+    at: list[float] = Field(default=[])
+
+
+class Line(Recorded):
+    points: list[Point]
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Key:
+    seed: int
+    labels: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "sentence"),
+    [
+        (Line, 3, "x.json: 3 should be a table of keys and values; remove it"),
+        (Line, [], "x.json: [] should be a table of keys and values; remove it"),
+        (Line, {}, "x.json: points is missing; remove it"),
+        (Line, {"points": [3]}, "x.json: points.0 = 3 should be a table of keys and values; "),
+        (Line, {"points": [], "note": 3}, "x.json: note = 3 should be a valid string; remove it"),
+        (Line, {"points": [{"name": "a/b"}]}, "x.json: 'a/b' is no name: it has 1 to 255 bytes, "),
+        (Line, {"points": [{"name": "a", "at": ["3"]}]}, "x.json: points.0.at.0 = '3' should be "),
+        (Line, {"points": [{"name": "a", "at": [10**400]}]}, "x.json: points.0.at.0 = 1000"),
+        (Key, {"labels": []}, "x.json: seed is missing; remove it"),
+        (Key, [], "x.json: [] should be a table of keys and values; remove it"),
+    ],
+)
+def test_a_record_of_another_form_is_one_sentence(kind: Any, given: Any, sentence: str) -> None:
+    with pytest.raises(KitboxError) as caught:
+        check(kind, given, where="x.json", fix="remove it")
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_record_of_a_later_release_may_have_more_keys() -> None:
+    later = {"points": [{"name": "a", "at": [1, 2.5], "colour": "red"}], "author": {}}
+    assert check(Line, later, where="") == Line(points=[Point(name="a", at=[1.0, 2.5])])
+    assert check(Key, {"seed": 1, "labels": ["a"]}, where="") == Key(1, ("a",))

@@ -20,7 +20,7 @@ DESCRIPTIONS: dict[BoxFormat, str] = {
     "gdsc": "two corners, though the columns are called x,y,w,h",
     "points": "the points of an outline",
 }
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 # What spreadsheets and table programs write for an image that has no box.
 _BLANKS = {"", "nan", "none", "null", "na", "n/a", "<na>", "#n/a"}
 # How far boxes may reach over the edge: in image sides, where formats are compared, and in pixels,

@@ -1,6 +1,5 @@
 """Reads lists of boxes of other programs: CSVs, and folders of YOLO or Pascal VOC labels."""
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from kitbox.boxes.box_formats import (
 )
 from kitbox.competition.presets import IMAGE_COLUMNS
 from kitbox.errors import KitboxError, readable
-from kitbox.files import read_text
+from kitbox.files import parse_json, read_text
 
 # Usual names of four columns of numbers.
 _CORNERS = (
@@ -228,7 +227,7 @@ def _box_row(*, shape: bool = False, text: str, **given: Any) -> BoxRow:
 
 def _shape_numbers(text: str) -> tuple[float, ...]:
     try:
-        return shape_corners(json.loads(text))
+        return shape_corners(parse_json(text))
     except ValueError:
         return ()
 

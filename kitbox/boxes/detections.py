@@ -1,7 +1,5 @@
 """Detections: boxes that a detector predicts, and findings on suspicious ones."""
 
-import csv
-import io
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,10 @@ from kitbox.boxes import detector_data
 from kitbox.boxes.detector import Detector
 from kitbox.boxes.detector_data import BoxedImages
 from kitbox.competition.boxes import Box
-from kitbox.files import write_text
 from kitbox.images.loader import default_worker_count
 from kitbox.network import inference
 from kitbox.records import Floats, Strings
+from kitbox.tables import write_rows
 
 # The source of detected boxes in boxes.csv.
 SOURCE = "detector"
@@ -167,13 +165,11 @@ def extent_bounds(boxed: BoxedImages) -> tuple[Floats, Floats]:
 
 def save_findings(path: Path, findings: Sequence[DetectionFinding]) -> None:
     """Write findings to a CSV, a row for each; the corners of boxes are pixels."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("image", "reason", "confidence", "box", "other_box"))
+    rows: list[tuple[object, ...]] = [("image", "reason", "confidence", "box", "other_box")]
     for finding in findings:
         corners = [" ".join(f"{x:.0f}" for x in box) for box in (finding.box, finding.other_box)]
-        writer.writerow((finding.image_id, finding.reason, f"{finding.confidence:.4f}", *corners))
-    write_text(path, text.getvalue())
+        rows.append((finding.image_id, finding.reason, f"{finding.confidence:.4f}", *corners))
+    write_rows(path, rows)
 
 
 def _reasons(

@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -18,8 +19,17 @@ from kitbox.boxes.detections import Detections
 from kitbox.boxes.detector import Detector, DetectorSettings
 from kitbox.boxes.detector_data import BoxedImages
 from kitbox.errors import KitboxError, KitboxWarning, counted
-from kitbox.files import digest_of, read_json, session_digest, write_bytes, write_json
+from kitbox.files import (
+    digest_of,
+    parse_json,
+    read_json,
+    session_digest,
+    write_bytes,
+    write_json,
+)
+from kitbox.value import Recorded, check
 
+_Corners = Annotated[list[float], Field(min_length=4, max_length=4)]
 # Increase when training or detection changes, so that earlier detectors are not reused.
 _VERSION = 1
 # The field of a line of detections with eight digits of the digest of the others.
@@ -107,6 +117,27 @@ def data_digest(boxed: BoxedImages) -> str:
     )
 
 
+class _Causes(Recorded):
+    recipe: DetectorSettings
+
+
+class _Metadata(Recorded):
+    causes: _Causes
+    height_width: list[Annotated[int, Field(gt=0)]] = Field(min_length=2, max_length=2)
+    seconds: float
+    epoch: int | None = None
+    weights_sha256: str | None = None
+
+
+class _Found(Recorded):
+    """Detections in an image, by its digest; `size` is its width and height."""
+
+    image: str
+    size: list[int] = Field(min_length=2, max_length=2)
+    boxes: list[_Corners]
+    confidences: list[float]
+
+
 def save(
     folder: DetectorFolder,
     detector: Detector,
@@ -142,21 +173,20 @@ def load(folder: DetectorFolder) -> TrainedDetector:
     Its weights are checked by their digest, which those of earlier releases do not have.
     """
     try:
-        metadata = read_json(folder.metadata)
-        settings = DetectorSettings.model_validate(metadata["causes"]["recipe"])
-        height, width = metadata["height_width"]
-        seconds = float(metadata["seconds"])
-        epoch = int(metadata.get("epoch", settings.epochs))
-    except (KitboxError, KeyError, TypeError, ValueError) as error:
+        found = check(_Metadata, read_json(folder.metadata), where=str(folder.metadata))
+    except KitboxError as error:
         raise damaged_error(folder.metadata) from error
+    settings = found.causes.recipe
+    height, width = found.height_width
+    epoch = settings.epochs if found.epoch is None else found.epoch
     detector = Detector(settings)
     try:
-        if metadata.get("weights_sha256") not in (None, session_digest(folder.weights)):
+        if found.weights_sha256 not in (None, session_digest(folder.weights)):
             raise damaged_error(folder.weights)
         detector.load_state_dict(load_file(folder.weights))
     except (SafetensorError, RuntimeError, OSError) as error:
         raise damaged_error(folder.weights) from error
-    return TrainedDetector(folder, detector.eval(), (height, width), seconds, epoch)
+    return TrainedDetector(folder, detector.eval(), (height, width), found.seconds, epoch)
 
 
 def damaged_error(path: Path) -> KitboxError:
@@ -175,21 +205,22 @@ def load_detections(path: Path) -> dict[str, Detections]:
         return detections
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+            row = parse_json(line)
+        except ValueError:
             continue
         try:
-            if row.pop(_CHECKSUM, None) not in (None, _checksum(row)):
-                changed += 1
-                continue
-            boxes = np.array(row["boxes"], dtype=np.float32).reshape(-1, 4)
-            confidences = np.array(row["confidences"], dtype=np.float32)
-            width, height = row["size"]
-            detections[str(row["image"])] = Detections(
-                (int(width), int(height)), boxes, confidences
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            found = check(_Found, row, where=str(path))
+        except KitboxError as error:
             raise damaged_error(path) from error
+        if row.pop(_CHECKSUM, None) not in (None, _checksum(row)):
+            changed += 1
+            continue
+        if len(found.boxes) != len(found.confidences):
+            raise damaged_error(path)
+        boxes = np.array(found.boxes, dtype=np.float32).reshape(-1, 4)
+        confidences = np.array(found.confidences, dtype=np.float32)
+        width, height = found.size
+        detections[found.image] = Detections((width, height), boxes, confidences)
     if changed:
         what = f"{path} is damaged in {counted(changed, 'line')}"
         warnings.warn(f"{what}; boxes are detected there again", KitboxWarning, stacklevel=2)

@@ -62,6 +62,7 @@ _NOBODY = frozenset(
     )
 )
 # "(2)", "copy" and "copy 2" behind a name, as systems put them.
+_LONGEST_COPY = 60  # characters at the end of a name that say so
 _COPY = re.compile(r"(?:\s*\(\d+\)|[\s_-]+copy(?:[\s_-]*\d+)?)+$", re.IGNORECASE)
 _SIDES = {"l": "left", "r": "right", "lhs": "left", "rhs": "right"}
 _FOLDERS = "put the photographs of each individual into a folder of its own"
@@ -596,7 +597,8 @@ def _place_in(top: Path, folder: Path) -> Path | None:
 
 def _words(name: str) -> tuple[str, ...]:
     """Return the letters and numbers of a name, without zeros before a number."""
-    plain = fold(_COPY.sub("", name.strip()))
+    whole = name.strip()
+    plain = fold(whole[:-_LONGEST_COPY] + _COPY.sub("", whole[-_LONGEST_COPY:]))
     return tuple(word.lstrip("0") or "0" for word in re.findall(r"[^\W\d_]+|\d+", plain))
 
 

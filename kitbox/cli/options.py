@@ -460,7 +460,7 @@ def parse_whitening(text: str | None) -> int | list[int | None] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part == "none" or part.isdecimal() for part in parts):
+    if not all(part == "none" or (part.isdecimal() and len(part) < 10) for part in parts):
         raise KitboxError(
             f"--whiten {text} is neither dimensions, as 256, nor one for each plugin, as 256,none"
         )
@@ -475,7 +475,7 @@ def parse_folds(text: str, competition: "Competition") -> list[int]:
     folds = competition.holdout.folds
     if text == "all":
         return list(range(1, folds + 1))
-    if not text.isdigit() or not 1 <= int(text) <= folds:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= folds:
         raise KitboxError(
             f"--fold {text}: kitbox.toml has holdout.folds = {folds}; give 1 to {folds}, or all"
         )

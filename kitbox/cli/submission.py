@@ -265,6 +265,7 @@ def show_leaderboard(
     workspace = find_workspace(folder)
     found = list(leaderboard.load(workspace).values())
     damaged = ledger.load(workspace).damaged
+    _, mistakes = ledger.entries_from_receipts(workspace)
     metric = next((status.metric for status in reversed(found) if status.metric), "")
     pairs = leaderboard.score_pairs(found, metric)
     measured = leaderboard.measure_agreement(pairs)
@@ -276,6 +277,7 @@ def show_leaderboard(
                 "pairs": len(pairs),
                 "agreement": None if measured is None else measured.as_json(),
                 "damaged_lines": list(damaged),
+                "damaged_receipts": [str(mistake) for mistake in mistakes],
             }
         )
     elif found:
@@ -291,6 +293,8 @@ def show_leaderboard(
         print_line(
             f"{ledger.path_of(workspace)} line {line} is damaged and left out; correct or remove it"
         )
+    for mistake in mistakes:
+        print_line(f"a damaged receipt: {mistake}")
 
 
 @leaderboard_app.command("record", context_settings={"ignore_unknown_options": True})

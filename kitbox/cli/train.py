@@ -57,7 +57,7 @@ def train(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Random seed; default: the plugin's.")
+        int | None, typer.Option("--seed", help="Random seed; default: the plugin's.", min=0)
     ] = None,
     weights: Annotated[
         str | None,

@@ -173,7 +173,8 @@ def replace(path: Path, source: str, boxes: list[Box]) -> int:
     for box in [*others, *boxes]:
         confidence = "" if box.confidence is None else _format(box.confidence, 4)
         corners = [_format(corner, 2) for corner in box.corners]
-        writer.writerow([box.image_id, *corners, confidence, box.source])
+        image_id, own = tables.safe_cell(box.image_id), tables.safe_cell(box.source)
+        writer.writerow([image_id, *corners, confidence, own])
     if boxes or before:
         write_text(path, text.getvalue())
     return len(before) - len(others)

@@ -648,5 +648,5 @@ def _cells(decision: Decision) -> dict[str, str]:
 
 def _row(cells: Sequence[str]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
+    csv.writer(text, lineterminator="\n").writerow(map(tables.safe_cell, cells))
     return text.getvalue()

@@ -14,6 +14,7 @@ from kitbox.competition.settings import Competition, HoldoutSettings
 from kitbox.errors import KitboxError, counted
 from kitbox.files import write_text
 from kitbox.records import Holdout, Integers, LabelledImages, strings
+from kitbox.tables import safe_cell
 from kitbox.workspace import Workspace
 
 
@@ -166,7 +167,7 @@ def save(
     for fold, image_id, label in rows:
         is_unknown = fold > 0 and label in folds.unknown[fold - 1]
         answer = unknown_label if is_unknown else label
-        row = [image_id, "query" if fold else "train", label, answer]
+        row = [safe_cell(cell) for cell in (image_id, "query" if fold else "train", label, answer)]
         writer.writerow([*row, *([fold or ""] if several else [])])
     path = workspace.holdout
     if not path.exists() or path.read_text(encoding="utf-8") != text.getvalue():

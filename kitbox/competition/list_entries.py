@@ -123,11 +123,13 @@ _TIME_PROBLEMS = {
 }
 
 
+# Characters in which a time of day ends with its zone.
+_LONGEST_TIME = 60
 _ZONE = re.compile(r":\d{2}\S* ?(Z|UTC|GMT|[-+]\d{2}:?(\d{2})?)$")
 
 
 def _has_zone(text: str) -> bool:
-    return bool(_ZONE.search(text.strip()))
+    return bool(_ZONE.search(text.strip()[-_LONGEST_TIME:]))
 
 
 def _has_time_of_day(text: str) -> bool:

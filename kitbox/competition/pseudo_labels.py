@@ -121,7 +121,9 @@ def _text(rows: Sequence[PseudoLabel]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    writer.writerows(row.cells for row in sorted(rows, key=lambda row: row.image_id))
+    writer.writerows(
+        map(tables.safe_cell, row.cells) for row in sorted(rows, key=lambda row: row.image_id)
+    )
     return text.getvalue()
 
 

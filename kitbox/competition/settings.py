@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from math import inf
 from pathlib import Path
@@ -18,9 +17,9 @@ from pydantic import (
 )
 
 from kitbox.competition.check_rules import CheckRules
-from kitbox.errors import KitboxError
-from kitbox.files import read_text, write_text
-from kitbox.value import Value, explain
+from kitbox.errors import KitboxError, first_line
+from kitbox.files import parse_toml, read_text, write_text
+from kitbox.value import Value, check, explain
 from kitbox.workspace import Workspace
 
 Answers = Literal["images", "labels", "label", "matches", "clusters", "pairs"]
@@ -459,15 +458,19 @@ def load(workspace: Workspace) -> Competition:
     """
     path = workspace.settings
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        competition = Competition.model_validate(given)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KitboxError(str(error), where=str(path)) from error
-    except ValidationError as error:
-        raise KitboxError(explain(error), where=str(path)) from error
+        given = parse_toml(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise KitboxError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise KitboxError(first_line(error), where=str(path)) from error
+    competition = check(Competition, given, where=str(path))
     root = Path(os.environ.get("KITBOX_DATA", competition.images.root))
-    root = (workspace.root / root).resolve()
-    if not root.is_dir():
+    try:
+        root = (workspace.root / root).resolve()
+        exists = root.is_dir()
+    except OSError:  # a name that is too long
+        exists = False
+    if not exists:
         raise KitboxError(
             f"the data folder {root} does not exist",
             where=str(path),
@@ -487,7 +490,7 @@ def keep_catalogue_setting(
     """
     text = read_text(workspace.settings)
     line = f"{name} = {json.dumps(value, ensure_ascii=False)}"  # a basic string of TOML as well
-    rest = rf"(?:(?!\s*\[)[^\n]*\n)*?{name}\s*=[^\n]*$"
+    rest = rf"(?:(?![ \t]*\[)[^\n]*\n)*?{name}\s*=[^\n]*$"
     old = re.search(rf"(?m)^\[catalogue\][^\n]*\n{rest}", text)
     table = re.search(r"(?m)^\[catalogue\][^\n]*$", text)
     if old:
@@ -497,7 +500,7 @@ def keep_catalogue_setting(
         changed = f"{text[: table.end()]}\n{line}{text[table.end() :]}"
     else:
         changed = f"{text.rstrip()}\n\n[catalogue]\n{line}\n"
-    if tomllib.loads(changed).get("catalogue", {}).get(name) != value:
+    if parse_toml(changed).get("catalogue", {}).get(name) != value:
         raise KitboxError(f"cannot write {line} into {workspace.settings}", fix="write it there")
     write_text(workspace.settings, changed)
 

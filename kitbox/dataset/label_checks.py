@@ -13,6 +13,7 @@ from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.presets import UNKNOWN_LABELS
 from kitbox.competition.settings import Competition, ImageSettings
 from kitbox.records import LabelledImages
+from kitbox.tables import safe_cell
 
 # Wherever they stand in a label, in lower case and without accents: no name contains them.
 _STEMS = re.compile(
@@ -118,7 +119,7 @@ def setting_line(nobody: Iterable[str], counts: Mapping[str, int], images: Image
     """Return the line of kitbox.toml that makes labels those of unknown individuals."""
     series: dict[str, list[str]] = defaultdict(list)
     for label in nobody:
-        series[re.sub(r"\d+$", "", label)].append(label)
+        series[re.sub(r"(?<!\d)\d+$", "", label)].append(label)
     single, patterns = [], []
     for stem, labels in series.items():
         others = [label for label in counts if label.startswith(stem) and not is_nobody(label)]
@@ -141,13 +142,19 @@ def _without_blanks(label: str) -> str:
     )
 
 
+def _without_zeros(label: str) -> str:
+    """Return a label without zeros before its number, where that is its end: W7 of W007."""
+    parts = re.fullmatch(r"(\D*)(\d+)((?:\.0+)?)", label)
+    return label if parts is None else f"{parts[1]}{parts[2].lstrip('0') or '0'}{parts[3]}"
+
+
 # What two ways to write a label may differ in; each is folded away in this order.
 _FOLDS: dict[str, Callable[[str], str]] = {
     "Unicode form": lambda label: unicodedata.normalize("NFKC", label),
     "blanks": _without_blanks,
     "case": str.casefold,
     "'.0'": lambda label: re.sub(r"^(\D*\d+)\.0+$", r"\1", label),
-    "leading zeros": lambda label: re.sub(r"^(\D*?)0+(\d+(?:\.0+)?)$", r"\1\2", label),
+    "leading zeros": _without_zeros,
 }
 
 
@@ -177,5 +184,5 @@ def _counted(label: str, counts: Mapping[str, int]) -> str:
 def _row(*cells: str) -> str:
     """Return a row of decisions.csv."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
+    csv.writer(text, lineterminator="").writerow(map(safe_cell, cells))
     return f"'{text.getvalue()}'"

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -27,6 +27,7 @@ from kitbox.files import (
 )
 from kitbox.network import acceleration
 from kitbox.network.network import Network
+from kitbox.value import Recorded, check
 
 TORCH, ONNX = "torch", "onnx"
 Run = Callable[[Tensor], Tensor]
@@ -146,8 +147,8 @@ class Engine(nn.Module):
         if ONNX not in self._choice.engines or (self._images < WORTHWHILE and not required):
             return None
         memory = self._folder / f"{self._architecture(size)}.json"
-        known = read_json(memory) if memory.exists() else None
-        if known is not None and known["engine"] == TORCH and not required:
+        known = _recall(memory)
+        if known == TORCH and not required:
             return None
         try:
             graph = self._graph(pixels, size)
@@ -233,6 +234,18 @@ def _speed(run: Run, pixels: Tensor) -> float:
         run(pixels)
         seconds.append(time.perf_counter() - began)
     return len(pixels) / min(seconds)
+
+
+class _Choice(Recorded):
+    engine: Literal["torch", "onnx"]
+
+
+def _recall(file: Path) -> str | None:
+    """Return the engine that was chosen, None where none was, or where that is damaged."""
+    try:
+        return check(_Choice, read_json(file), where=str(file)).engine if file.exists() else None
+    except KitboxError:
+        return None  # it is chosen again
 
 
 def _remember(file: Path, found: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from kitbox import tables
 from kitbox.competition.image_files import FileNames, path_parts
@@ -30,6 +31,7 @@ from kitbox.files import (
     write_text,
 )
 from kitbox.records import Embeddings, Floats, ImageSet, Progress, Strings, rows_of, strings
+from kitbox.value import Recorded, check
 from kitbox.workspace import Workspace
 
 # What the network behind embeddings learned from: "nothing" of this competition, every "labelled"
@@ -39,6 +41,13 @@ LearnedFrom = Literal["nothing", "labelled", "images", "unknown"]
 # A row of smaller length has no direction.
 _LEAST_LENGTH = 1e-30
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+class _Manifest(Recorded):
+    digest: str = Field(pattern="^[0-9a-f]{64}$")
+    shape: list[int] = Field(min_length=2, max_length=2)
+    learned_from: LearnedFrom
+    files: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -65,15 +74,16 @@ class ImportedEmbeddings:
     def image_ids(self) -> Strings:
         """The ids (n,) of the images; raises KitboxError where their file is damaged."""
         try:
-            return strings(read_json(self.folder / "image_ids.json"))
-        except (KitboxError, TypeError, ValueError) as error:
+            return strings(check(list[str], read_json(self.folder / "image_ids.json")))
+        except KitboxError as error:
             raise self._damaged from error
 
     @cached_property
     def learned_images(self) -> frozenset[str]:
         """The ids of the images that they learned from, where these are known."""
         path = self.folder / "learned_from.json"
-        return frozenset(read_json(path)) if path.is_file() else frozenset()
+        found = check(list[str], read_json(path), where=str(path)) if path.is_file() else ()
+        return frozenset(found)
 
     def has(self, image_ids: Strings) -> NDArray[np.bool_]:
         """Return which of some images (n,) have an embedding."""
@@ -210,20 +220,14 @@ def load(name: str, workspace: Workspace) -> ImportedEmbeddings:
             f"no imported embeddings named {name}{did_you_mean(name, known)}"
             + ("" if did_you_mean(name, known) else f"; there are {', '.join(known) or 'none'}")
         )
-    manifest = read_json(folder / "manifest.json")
-    try:
-        return ImportedEmbeddings(
-            name,
-            folder,
-            manifest["digest"],
-            (manifest["shape"][0], manifest["shape"][1]),
-            manifest["learned_from"],
-            manifest["files"],
-        )
-    except (KeyError, TypeError, IndexError) as error:
-        raise KitboxError(
-            f"{folder / 'manifest.json'} is damaged", fix="import the file again with --replace"
-        ) from error
+    path = folder / "manifest.json"
+    found = check(
+        _Manifest, read_json(path), where=str(path), fix="import the file again with --replace"
+    )
+    rows, dim = found.shape
+    return ImportedEmbeddings(
+        name, folder, found.digest, (rows, dim), found.learned_from, found.files
+    )
 
 
 def check_name(name: str, plugins: Sequence[str], workspace: Workspace, *, replace: bool) -> None:

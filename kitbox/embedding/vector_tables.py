@@ -124,8 +124,9 @@ def _unnested(columns: list[Any], dim: int, at: str) -> NDArray[Any]:
 
 def _numbered(name: str) -> str | None:
     """Return what is before the number of a numbered column, as 'f' of f12; None without one."""
-    match = re.fullmatch(r"(.*?)(\d+)\D?", name.strip())
-    return match[1] if match else None
+    stem = name.strip()
+    number = re.search(r"(?<!\d)\d+\D?$", stem)
+    return stem[: number.start()] if number else None
 
 
 def _id_column(

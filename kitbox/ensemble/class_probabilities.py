@@ -128,7 +128,7 @@ def load_classifier(checkpoint: Checkpoint | None) -> ClassifierHead | None:
     if checkpoint is None:
         return None
     origin = read_origin(checkpoint.path)
-    plugin = Plugin.read(origin.settings)
+    plugin = Plugin.read(origin.settings, str(checkpoint.path))
     if not (origin.epoch and origin.labels) or plugin.divide is not None:
         return None
     labels = strings(origin.labels)

@@ -1,7 +1,6 @@
 """Recipes: the members of an ensemble and how they answer together, as a file to read and edit."""
 
 import json
-import tomllib
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
@@ -13,10 +12,10 @@ from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.ensemble import members
 from kitbox.ensemble.ensemble import Combine, EnsembleOptions, UnknownRule
 from kitbox.ensemble.members import MemberSource, Whitening
-from kitbox.errors import KitboxError, counted
-from kitbox.files import write_text
+from kitbox.errors import KitboxError, counted, first_line
+from kitbox.files import parse_toml, write_text
 from kitbox.plugin.views import parse_views
-from kitbox.value import Value, explain
+from kitbox.value import Value, check, explain
 from kitbox.workspace import Workspace
 
 SUFFIX = ".toml"
@@ -226,11 +225,10 @@ class Recipe(Value):
     def parse(cls, text: str, where: str = "") -> Self:
         """Return the recipe that a text is; errors name the place `where`."""
         try:
-            return cls.model_validate(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise KitboxError(str(error), where=where) from error
-        except ValidationError as error:
-            raise KitboxError(explain(error), where=where) from error
+            given = parse_toml(text)
+        except ValueError as error:
+            raise KitboxError(first_line(error), where=where) from error
+        return check(cls, given, where=where)
 
     def write(self, path: str | Path, comment: str = "") -> None:
         """Write the recipe to a file, whole or not at all; `comment` goes into its head."""

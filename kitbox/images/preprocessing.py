@@ -29,8 +29,11 @@ Box = tuple[float, float, float, float]
 
 # Incremented when a file gives other pixels: decoding, orientation, cropping, resampling.
 RECIPE_VERSION = 2
-# 30000 x 30000 decodes to 2.7 GB; no camera makes more than about 200 million pixels.
+# Telephones make 200 million pixels. Pillow holds four bytes of each: 1 GB for the most that are
+# read, of which a JPEG needs a part.
 MAX_PIXELS = 250_000_000
+# From here on an image is reduced before it is turned or converted, and in stripes.
+_MANY_PIXELS, _STRIPE_PIXELS = 100_000_000, 4_000_000
 EXIF_ORIENTATION = 0x0112
 SWAPPED = (5, 6, 7, 8)  # orientations that swap width and height
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257  # tags
@@ -172,9 +175,10 @@ def read_crops(path: Path, crops: Sequence[Crop], data: bytes | None = None) -> 
                 for region, crop in zip(regions, crops, strict=True)
             ]
             scale = scales[left[0]]
-            if scale > 1:
+            if scale > 1 and image.format == "JPEG":
                 image.draft("RGB", (-(-image.width // scale), -(-image.height // scale)))
-            pixels = to_rgb(load_upright(image, partial=True))
+            shrink = 1 if image.format == "JPEG" else scale
+            pixels = to_rgb(load_upright(image, partial=True, shrink=shrink))
         for place in left:
             if scales[place] == scale:
                 found[place] = _resized(pixels, size, regions[place], crops[place])
@@ -225,18 +229,33 @@ def reuse_memory(megabytes: int) -> Iterator[None]:
         pillow.clear_cache()
 
 
-def load_upright(image: Image.Image, *, partial: bool = False) -> Image.Image:
+def load_upright(image: Image.Image, *, partial: bool = False, shrink: int = 1) -> Image.Image:
     """Return a decoded image, turned upright by its EXIF orientation.
 
     With `partial`, the missing part of a truncated file is grey, or black in other formats than
-    JPEG.
+    JPEG. The image is reduced by `shrink` before it is turned, so that no second one of its size is
+    in memory.
     """
     if partial:
         _load_partial(image)
     else:
         _load(image)
     turn = _TURNS.get(orientation_of(image))
+    if shrink > 1:
+        image = _reduced(image, shrink)
     return image if turn is None else image.transpose(turn)
+
+
+def _reduced(image: Image.Image, shrink: int) -> Image.Image:
+    """Return the RGB image of the means of `shrink` x `shrink` pixels, made in stripes."""
+    width, height = (-(-side // shrink) for side in image.size)
+    reduced = Image.new("RGB", (width, height))
+    rows = max(1, _STRIPE_PIXELS // (image.width * shrink))
+    for top in range(0, height, rows):
+        end = min((top + rows) * shrink, image.height)
+        stripe = image.crop((0, top * shrink, image.width, end))
+        reduced.paste(to_rgb(stripe).reduce(shrink), (0, top))
+    return reduced
 
 
 def _load(image: Image.Image) -> None:
@@ -285,10 +304,14 @@ def orientation_of(image: Image.Image) -> int:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return an 8-bit RGB image; 16-bit grey keeps its upper byte, transparency is dropped."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
+        values = np.asarray(image)
         # modes I and I;16 hold 16-bit values, F either fractions or 8-bit values
         top = 65535.0 if image.mode != "F" else (1.0 if values.max(initial=0) <= 1 else 255.0)
-        grey = np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)
+        grey = np.empty(values.shape, dtype=np.uint8)
+        rows = max(1, _STRIPE_PIXELS // max(1, image.width))
+        for start in range(0, len(values), rows):
+            part = values[start : start + rows].astype(np.float32)
+            grey[start : start + rows] = np.clip(part * (255.0 / top), 0, 255)
         return Image.fromarray(grey).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -327,8 +350,11 @@ def widened(box: Box, margin: float, size: tuple[int, int]) -> Box:
 
 
 def _scale(image: Image.Image, region: Box, height_width: tuple[int, int]) -> int:
-    """Return n of the smallest JPEG scale 1/n that keeps _OVERSAMPLING times the target pixels."""
-    if image.format != "JPEG":
+    """Return n of the smallest scale 1/n that keeps _OVERSAMPLING times the target pixels.
+
+    A JPEG is decoded at it; of other formats only images of very many pixels have one.
+    """
+    if image.format != "JPEG" and image.width * image.height <= _MANY_PIXELS:
         return 1
     height, width = height_width
     shrink = min((region[2] - region[0]) / width, (region[3] - region[1]) / height) / _OVERSAMPLING
@@ -372,6 +398,7 @@ def _silence_pillow() -> None:
 
     For good: leaving `warnings.catch_warnings` in threads may leave all warnings ignored.
     """
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit refuses 200 million, too
     if ("ignore", None, Warning, _PILLOW, 0) not in warnings.filters:
         warnings.filterwarnings("ignore", module=_PILLOW.pattern)
 
@@ -393,8 +420,7 @@ def _identify(path: Path, source: IO[bytes]) -> Image.Image:
         formats = (*_FORMATS, *_register_heif()) if _is_heif(head) else _FORMATS
         image = _open(source, head, formats)
     except Image.DecompressionBombError as error:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # Pillow's own limit
-        sentence = f"image {path} is too large: it has more than {most:,} pixels; shrink it"
+        sentence = f"image {path} is too large: it has more than {MAX_PIXELS:,} pixels; shrink it"
         raise UnreadableImageError(sentence, "bomb") from error
     except Exception as error:  # a damaged header makes Pillow's decoders raise almost anything
         raise _no_image(path, error) from error

@@ -1,6 +1,5 @@
 """Checkpoints: one safetensors file of weights, with everything needed to use and check them."""
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from kitbox.errors import KitboxError
-from kitbox.files import canonical_json, session_digest, write_bytes
+from kitbox.files import canonical_json, parse_json, session_digest, write_bytes
 from kitbox.network import model_hub
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint
+from kitbox.value import FileName, check
 
 # safetensors does not order its metadata, so all of it is one JSON value: equal content has equal
 # bytes.
@@ -37,7 +37,7 @@ class Origin:
     config.json of a backbone of the hub or a folder, so that neither is needed to read it.
     """
 
-    plugin: str
+    plugin: FileName
     settings: dict[str, Any]
     fingerprint: str
     labels: tuple[str, ...]
@@ -117,12 +117,12 @@ def read_origin(path: Path) -> Origin:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        fields = json.loads(metadata[_KEY])
+        fields = parse_json(metadata[_KEY])
     except FileNotFoundError as error:
         raise KitboxError(f"there is no checkpoint {path}") from error
-    except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, OSError, ValueError) as error:
         raise KitboxError(f"{path} is not a checkpoint of kitbox, or is damaged") from error
-    return Origin(**(fields | {"labels": tuple(fields["labels"])}))
+    return check(Origin, fields, where=str(path), fix="train it again")
 
 
 def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Network:
@@ -139,7 +139,7 @@ def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Ne
         )
     if session_digest(checkpoint.path) != checkpoint.digest:
         raise KitboxError(f"the bytes of checkpoint {checkpoint.path} have changed; train it again")
-    plugin = Plugin.read(origin.settings)
+    plugin = Plugin.read(origin.settings, str(checkpoint.path))
     with model_hub.recorded_config(plugin.backbone, origin.backbone_config):
         network = Network(plugin)
     with safe_open(checkpoint.path, framework="pt") as file:

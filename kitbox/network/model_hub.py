@@ -5,7 +5,6 @@ one of timm's own there, and `local-dir:FOLDER` a folder, in the workspace or by
 """
 
 import copy
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kitbox.errors import KitboxError, did_you_mean, first_line
+from kitbox.files import parse_json
 from kitbox.workspace import Workspace, find_workspace
 
 Config = Mapping[str, Any]
@@ -88,11 +88,12 @@ def load_config(name: str) -> Config | None:
             f"backbone {name} has no config.json, which tells timm what to build", fix=_NAME_IT
         )
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise KitboxError(f"{path} cannot be read: {first_line(error)}") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
-        other = "of transformers" if "model_type" in config else "not of timm"
+        of_transformers = isinstance(config, dict) and "model_type" in config
+        other = "of transformers" if of_transformers else "not of timm"
         raise KitboxError(f"the config.json of backbone {name} is {other}", fix=_NAME_IT)
     return config
 
@@ -187,7 +188,7 @@ def files_of_weights(folder: Path) -> list[Path]:
 def recorded_mean_and_std(weights: Path) -> tuple[list[float], list[float]] | None:
     """Return what the config.json beside a file of weights says of its pixels, None if nothing."""
     try:
-        config = json.loads((weights.parent / "config.json").read_text(encoding="utf-8"))
+        config = parse_json((weights.parent / "config.json").read_bytes())
         cfg = config.get("pretrained_cfg", config)
         mean, std = ([float(value) for value in cfg[key]] for key in ("mean", "std"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

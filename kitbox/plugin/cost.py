@@ -6,16 +6,18 @@ the plugin's settings, the code that builds and counts, and the libraries' versi
 
 import functools
 import importlib.metadata
-import json
 import os
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import Field
+
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of, digest_of_file, write_json
+from kitbox.files import digest_of, digest_of_file, read_json, write_json
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.source_code import is_reference
+from kitbox.value import Recorded, check
 
 # What networks are built with, beside kitbox's own code.
 _LIBRARIES = ("timm", "torch", "pretrainedmodels")
@@ -38,20 +40,23 @@ class Cost:
     pooling: str
 
 
+class _Stored(Recorded):
+    parameters: int = Field(ge=0)
+    multiply_adds: int | None = Field(ge=0)
+    checkpoint_bytes: int = Field(ge=0)
+    embedding_dim: int = Field(ge=0)
+    pooling: str
+
+
 def find(plugin: Plugin) -> Cost | None:
     """Return the measured cost of a plugin's network; None: unknown, or its file is damaged."""
     path = _path(plugin)
     if path is None:
         return None
     try:
-        stored = json.loads(path.read_bytes())
-        cost = Cost(**{field.name: stored[field.name] for field in fields(Cost)})
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return Cost(**dict(check(_Stored, read_json(path))))
+    except KitboxError:
         return None
-    known = [cost.parameters, cost.checkpoint_bytes, cost.embedding_dim]
-    known += [] if cost.multiply_adds is None else [cost.multiply_adds]
-    sound = all(type(number) is int and number >= 0 for number in known)
-    return cost if sound and isinstance(cost.pooling, str) else None
 
 
 def store(plugin: Plugin, cost: Cost) -> None:

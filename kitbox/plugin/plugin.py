@@ -23,7 +23,7 @@ from kitbox.plugin.schedules import (
 )
 from kitbox.plugin.source_code import SourceCode
 from kitbox.plugin.views import parse_views
-from kitbox.value import Value
+from kitbox.value import Value, check
 
 Pooling = Literal["average", "gem", "gem_learned", "cls", "cls+mean", "native"]
 # How poolings are recorded: before there was a choice by family, "average" was the default, and it
@@ -33,7 +33,7 @@ _RECORDED: Mapping[str | None, str] = {None: "average", "average": "mean"}
 Reference = Annotated[str, Field(pattern=source_code.PATTERN)]
 # Sources of weights.
 _WEIGHTS = re.compile(
-    r"hub|file|none|file:[\w.-]+|package:[a-z0-9_]+|local-dir:.+|hf-hub:[^/\s]+/[^/\s]+"
+    r"hub|file|none|file:(?!\.+$)[\w.-]+|package:[a-z0-9_]+|local-dir:.+|hf-hub:[^/\s]+/[^/\s]+"
 )
 UnknownShare = Annotated[float, Field(ge=0, lt=1)]
 
@@ -117,7 +117,7 @@ class Plugin(Value):
     gradient_clip: Positive | None = 5.0
     averaging: Averaging | None = None
     score_every: int = Field(default=5, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     views: tuple[str, ...] = ()
     code: dict[str, str] = Field(default={})
 
@@ -251,13 +251,16 @@ class Plugin(Value):
         return None
 
     @classmethod
-    def read(cls, recorded: Mapping[str, Any]) -> "Plugin":
-        """Return the plugin of settings that `model_dump(mode="json")` recorded."""
+    def read(cls, recorded: Mapping[str, Any], where: str = "") -> "Plugin":
+        """Return the plugin of settings that `model_dump(mode="json")` recorded.
+
+        Raises KitboxError, with the place `where` they are recorded, for others.
+        """
         pooling: Any = recorded.get("pooling")
         for chosen, written in _RECORDED.items():
             if pooling == written:
-                return cls.model_validate({**recorded, "pooling": chosen})
-        return cls.model_validate(recorded)
+                return check(cls, {**recorded, "pooling": chosen}, where=where)
+        return check(cls, recorded, where=where)
 
     @field_serializer("pooling", when_used="json")
     def _recorded_pooling(self, pooling: str | None) -> str | None:

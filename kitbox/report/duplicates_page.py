@@ -14,7 +14,7 @@ from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.records import Progress, strings
 from kitbox.report import page
 from kitbox.report.page import Page, WrittenPage
-from kitbox.tables import write_rows
+from kitbox.tables import safe_cell, write_rows
 from kitbox.workspace import Workspace
 
 # Cards of each kind; the tables beside the page have all.
@@ -100,7 +100,7 @@ def format_decision(decision: Decision) -> str:
     """Return a decision as a row of decisions.csv."""
     cells = [decision.kind, decision.subject, *([decision.value] if decision.value else [])]
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
+    csv.writer(text, lineterminator="").writerow(map(safe_cell, cells))
     return text.getvalue()
 
 

@@ -46,13 +46,15 @@ def load_curve(name: str, checkpoint: Checkpoint) -> TrainingCurve:
     events = Run(checkpoint.path.parent).events()
     epochs = [event for event in events if event["event"] == "epoch"]
     figures = [{**event.get("figures", {}), "epoch": event["epoch"]} for event in epochs]
-    scored = [event for event in events if event["event"] == "score" and event["scores"]]
+    scored = [event for event in events if event["event"] == "score" and event.get("scores")]
     metric = next(iter(scored[-1]["scores"])) if scored else ""
     return TrainingCurve(
         name=name,
         losses=_points(epochs, "loss"),
         scores=tuple(
-            (int(event["epoch"]), float(event["scores"][metric]["value"])) for event in scored
+            (int(event["epoch"]), float(event["scores"][metric]["value"]))
+            for event in scored
+            if metric in event["scores"]
         ),
         metric=metric,
         hardness=_points(figures, "hardness"),

@@ -29,6 +29,7 @@ from kitbox.records import LabelledImages, Progress
 from kitbox.submission import bundle_script, receipt
 from kitbox.submission.receipt import SubmissionFolder
 from kitbox.training.runs import Run
+from kitbox.value import Recorded, check
 from kitbox.workspace import Workspace
 
 # Kernels have a torch of their own, built for their GPU.
@@ -79,6 +80,12 @@ the hidden ones into one folder, with the hidden list under the name of the work
 Hidden images have no row in `boxes.csv`. Where members crop, run `kitbox data boxes detect` on the
 workspace that `run.py` makes, or draw boxes in the data; `detectors/` has the trained detector.
 """
+
+
+class _Manifest(Recorded):
+    """What the embedding cache records of a set."""
+
+    causes: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,7 +372,8 @@ def _copy_embeddings(checkpoints: Iterable[Path], workspace: Workspace, folder: 
     digests = {digest_of_file(path) for path in networks}
     count = 0
     for manifest in sorted(workspace.embeddings.glob("[!.]*/manifest.json")):
-        if read_json(manifest)["causes"]["checkpoint"] in digests:
+        causes = check(_Manifest, read_json(manifest), where=str(manifest)).causes
+        if causes.get("checkpoint") in digests:
             shutil.copytree(manifest.parent, folder / manifest.parent.name)
             count += 1
     return [f"{count} cached sets of embeddings are packed; they serve at an equal precision only"]
@@ -381,7 +389,12 @@ def _copy_images(
     ).labelled
     for name in (images.train_list, images.boxes):
         if name is not None:
-            _copy(root / name, folder / name)
+            inside = (root / name).resolve()
+            if not inside.is_relative_to(root):
+                raise KitboxError(
+                    f"{name} is not in the data folder {root}, so --images cannot pack it"
+                )
+            _copy(inside, folder / inside.relative_to(root))
     for done, path in enumerate(labelled.paths, 1):
         try:
             inside = path.relative_to(root)

@@ -25,7 +25,7 @@ PAIR_DECIMALS = 9
 # Rows of pairs that are written at a time.
 _BLOCK_ROWS = 100_000
 # A number as every reader of CSVs takes it.
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 # The letters of such numbers by their code; numpy fills texts up with zeros.
 _NUMERIC = np.isin(np.arange(128), [0, *map(ord, "+-.0123456789eE")])
 # A value, quoted or not, and the comma or the line's end after it.

@@ -82,7 +82,8 @@ def load(workspace: Workspace) -> dict[str, SubmissionStatus]:
     """Return the status of each submission by its id, in the order of their first line."""
     entries = ledger.load(workspace).entries
     made = {entry.submission for entry in entries if entry.what == "made"}
-    others = (e for e in ledger.entries_from_receipts(workspace) if e.submission not in made)
+    receipts, _ = ledger.entries_from_receipts(workspace)  # the ledger has what counts
+    others = (entry for entry in receipts if entry.submission not in made)
     return replay(chain(others, entries))
 
 

@@ -13,28 +13,106 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator
 
 from kitbox.errors import KitboxError
-from kitbox.files import append_line, read_json
+from kitbox.files import append_line, parse_json, read_json
 from kitbox.locks import lock
+from kitbox.value import FileName, Recorded, check
 from kitbox.workspace import Workspace
 
 LedgerEvent = Literal["made", "sending", "sent", "refused", "failed", "scored"]
-# The required fields of each event, and their types; a line that lacks one is damaged.
-_REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "made": {"sha256": str, "plugins": list, "metric": str, "scores": dict},
-    "sending": {"sha256": str, "description": str},
-    "sent": {"ref": int},
-    "refused": {"why": str},
-    "failed": {"why": str},
-    "scored": {"public": (int, float, type(None)), "private": (int, float, type(None))},
-}
+
+
+def _time(text: str) -> str:
+    """Return a time that has an offset from UTC; raise ValueError for others."""
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text} has no offset from UTC, as +00:00")
+    return text
+
+
+class RecordedScore(Recorded):
+    """A score on the holdout, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class RecordedCsv(Recorded):
+    """The digest of a submission's CSV."""
+
+    sha256: str
+
+
+class RecordedMember(Recorded):
+    """The name of a member of an ensemble."""
+
+    name: FileName
+
+
+class ReceiptSummary(Recorded):
+    """What the ledger keeps of a receipt."""
+
+    csv: RecordedCsv
+    plugins: list[RecordedMember]
+    metric: str
+    scores: dict[str, RecordedScore]
+    note: str = ""
+    created: str = ""
+    no_local_score: str | None = None
+
+
+class _Head(Recorded):
+    what: LedgerEvent
+    at: Annotated[str, AfterValidator(_time)]
+    submission: FileName
+
+
+class _Made(Recorded):
+    sha256: str
+    plugins: list[str]
+    metric: str
+    scores: dict[str, RecordedScore]
+    note: str = ""
+
+
+class _Sending(Recorded):
+    sha256: str
+    description: str
+
+
+class _Sent(Recorded):
+    ref: int
+
+
+class _Refused(Recorded):
+    why: str
+    ref: int | None = None
+
+
+class _Failed(Recorded):
+    why: str
+
+
+class _Scored(Recorded):
+    public: float | None
+    private: float | None
+    source: str = ""
+    ref: int | None = None
+
+
+# The fields of each event; a line of another form is damaged.
+_FIELDS: Mapping[str, type[Recorded]] = dict(
+    zip(get_args(LedgerEvent), (_Made, _Sending, _Sent, _Refused, _Failed, _Scored), strict=True)
+)
 
 
 @dataclass(frozen=True)
@@ -124,19 +202,23 @@ def load(workspace: Workspace) -> Ledger:
     return Ledger(tuple(entries), tuple(damaged))
 
 
-def entries_from_receipts(workspace: Workspace) -> Iterator[LedgerEntry]:
-    """Yield a `made` entry for each submission folder with a readable receipt.
+def entries_from_receipts(workspace: Workspace) -> tuple[list[LedgerEntry], list[KitboxError]]:
+    """Return a `made` entry for each submission folder, and the errors of damaged receipts.
 
     They stand for submissions that were copied here, without a line of their own.
     """
+    entries: list[LedgerEntry] = []
+    mistakes: list[KitboxError] = []
     for file in sorted(workspace.submissions.glob("*/receipt.json")):
         try:
             receipt = read_json(file)
+            summary = check(ReceiptSummary, receipt, where=str(file))
+        except KitboxError as error:
+            mistakes.append(error)
+        else:
             fields = receipt_fields(receipt)
-            created = str(receipt.get("created", ""))
-        except (KitboxError, KeyError, TypeError, AttributeError):
-            continue
-        yield LedgerEntry("made", created, file.parent.name, fields)
+            entries.append(LedgerEntry("made", summary.created, file.parent.name, fields))
+    return entries, mistakes
 
 
 def sending_lock(workspace: Workspace) -> AbstractContextManager[None]:
@@ -157,9 +239,10 @@ def _lock(workspace: Workspace) -> AbstractContextManager[None]:
 
 def _entry(line: bytes) -> LedgerEntry | None:
     try:
-        fields = json.loads(line)
-        what, at, submission = (str(fields.pop(name)) for name in ("what", "at", "submission"))
-        complete = all(isinstance(fields[name], kind) for name, kind in _REQUIRED[what].items())
-    except (ValueError, KeyError, TypeError, AttributeError):
+        fields = parse_json(line)
+        head = check(_Head, fields)
+        check(_FIELDS[head.what], fields)
+    except (ValueError, KitboxError):
         return None
-    return LedgerEntry(what, at, submission, fields) if complete else None
+    others = {name: value for name, value in fields.items() if name not in _Head.model_fields}
+    return LedgerEntry(head.what, head.at, head.submission, others)

@@ -8,18 +8,18 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field
 
 import kitbox
 from kitbox.competition import protocol
-from kitbox.competition.settings import Competition
+from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.dataset.collection import Collection
 from kitbox.embedding import imported_embeddings
 from kitbox.ensemble import answers, members
 from kitbox.ensemble.answers import EnsembleScore
-from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
+from kitbox.ensemble.ensemble import Combine, Ensemble, EnsembleOptions, UnknownRule
 from kitbox.ensemble.members import Member, MemberSource, Whitening
 from kitbox.ensemble.recipe import Recipe, RecipeMember
 from kitbox.errors import KitboxError
@@ -32,6 +32,7 @@ from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, ImageSet, Progress
 from kitbox.submission import ledger
+from kitbox.submission.ledger import ReceiptSummary, RecordedMember
 from kitbox.submission.submission import (
     Submission,
     check_top_k,
@@ -40,7 +41,7 @@ from kitbox.submission.submission import (
 )
 from kitbox.training import runs
 from kitbox.training.runs import data_digest
-from kitbox.value import explain
+from kitbox.value import Recorded, check
 from kitbox.workspace import Workspace
 
 # Packages whose release may change a vector or a score.
@@ -60,8 +61,85 @@ PACKAGES = (
 _LONGEST_NAME = 80
 # Digits of a score in a receipt: the order of summation changes those after them.
 DIGITS = 6
-# The keys that a receipt must have.
-_REQUIRED = {"plugins", "csv", "data", "scores", "competition", "whiten", "way", "top_k"}
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Precision = Literal["32", "bf16", "16"]
+
+
+class _Imported(Recorded):
+    files: dict[str, str]
+
+
+class _Network(Recorded):
+    """What is recorded of a network alone."""
+
+    fingerprint: _Digest
+    settings: dict[str, Any]
+    weights: str
+    seed: int = Field(ge=0)
+    precision: _Precision
+    which: str
+    init_from: str | None = None
+    pseudo_labels: _Digest | None = None
+    scored_weights: str | None = None
+    scored_seed: int | None = Field(default=None, ge=0)
+    scored_precision: _Precision | None = None
+    scored_which: str | None = None
+    scored_init_from: str | None = None
+    scored_pseudo_labels: _Digest | None = None
+
+
+class _Entry(RecordedMember):
+    """What is recorded of every member."""
+
+    checkpoint: _Digest
+    scored_checkpoint: _Digest | None = None
+    trained_on: Literal["holdout", "all", "none", "elsewhere"]
+    weight: float = Field(gt=0)
+    whiten: int | None = Field(default=None, ge=2)
+    views: list[str] = Field(default=[])
+    imported: _Imported | None = None
+
+
+class _Method(Recorded):
+    combine: Combine
+    dims: int | None = Field(ge=2)
+    new_label: UnknownRule
+    rerank: list[str] = Field(default=[])
+    match: list[str] = Field(default=[])
+    fusion: str | None = None
+    balance: str | None = None
+
+
+class _Task(Recorded):
+    k: int
+
+
+class _Threshold(Recorded):
+    rule: str
+
+
+class _Competition(Recorded):
+    threshold: _Threshold
+    task: _Task
+
+
+class _Receipt(ReceiptSummary):
+    """The form of a receipt, so far as it is read."""
+
+    competition: _Competition
+    plugins: list[_Entry] = Field(min_length=1)  # type: ignore[assignment]
+    whiten: int | None = Field(ge=2)
+    way: _Method
+    top_k: int = Field(ge=1)
+    thresholds: dict[str, float]
+    threshold_evidence: dict[str, Any] = Field(default={})
+    data: dict[str, Any]
+    versions: dict[str, str]
+    matchers: dict[str, Any] = Field(default={})
+    precision: _Precision
+    engine: Literal["auto", "torch", "onnx"] = "torch"
+    code: dict[str, str] = Field(default={})
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -302,7 +380,7 @@ def submit(
     check_top_k(options, competition)
     if competition.task.answers == "pairs":  # a faulty list shows before anything is embedded
         protocol.submitted_pairs(collection.searches, competition)
-    scored: list[Member] = []
+    scored: list[Member] = Field(default=[])
     locally, absent = None, collection.absent_holdout
     unknown_model, fusion_model = None, None
     missing = absent.reason if absent else members.holdout_conflict(sources, collection)
@@ -348,15 +426,24 @@ def submit(
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return the receipt in a file, or in the folder of a submission."""
+    """Return the receipt in a file, or in the folder of a submission.
+
+    Nothing in it is run, and no name leads out of a folder. Raises KitboxError, which names the
+    file, for one of another form.
+    """
     file = path / "receipt.json" if path.is_dir() else path
-    receipt = read_json(file)
-    missing = _REQUIRED - set(receipt)
-    if missing:
-        raise KitboxError(f"{file} is not a receipt: it lacks {', '.join(sorted(missing))}")
-    if "threshold" not in receipt["competition"]:
-        raise KitboxError(f"{file} is not a receipt: its competition lacks threshold")
-    return receipt  # type: ignore[no-any-return]
+    receipt: dict[str, Any] = read_json(file)
+    try:
+        check(_Receipt, receipt)
+        check(ThresholdSettings, receipt["competition"]["threshold"])
+        for entry in receipt["plugins"]:
+            if "imported" not in entry:
+                check(_Network, entry, where=entry["name"])
+                recorded_plugin(entry)
+        ensemble_options(receipt)
+    except KitboxError as error:
+        raise KitboxError(str(error), where=f"the receipt {file}") from error
+    return receipt
 
 
 def source_of(entry: dict[str, Any], workspace: Workspace) -> MemberSource:
@@ -425,10 +512,7 @@ def threshold_text(rule: Mapping[str, Any]) -> str:
 
 def recorded_plugin(entry: Mapping[str, Any]) -> NamedPlugin:
     """Return the plugin of a receipt's entry, with its settings and its views."""
-    try:
-        plugin = Plugin.read(entry["settings"])
-    except ValidationError as error:
-        raise KitboxError(explain(error), where=f"the receipt's {entry['name']}") from error
+    plugin = Plugin.read(entry["settings"], entry["name"])
     return NamedPlugin(entry["name"], plugin, None, "receipt").with_views(entry.get("views", ()))
 
 

@@ -13,6 +13,7 @@ from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
+from kitbox.errors import KitboxError
 from kitbox.files import digest_of
 from kitbox.images import loader
 from kitbox.images.preprocessing import Box
@@ -45,6 +46,11 @@ class TrainOptions:
     precision: str = "auto"
     workers: int | None = None
     fresh: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise KitboxError for a seed that generators of random numbers do not take."""
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise KitboxError(f"the seed {self.seed} is not a number from 0 to {2**32 - 1}")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ class TrainingLog:
         self._curves = _tensorboard(training) if training.first else None
         self._monitor = CollapseMonitor(training.plugin.losses)
         for event in training.run.events():
-            if event["event"] == "epoch" and "spread" in event["figures"]:
-                self._monitor.warning(event["losses"], event["figures"]["spread"])
+            figures = event.get("figures", {})
+            if event["event"] == "epoch" and "spread" in figures:
+                self._monitor.warning(event.get("losses", {}), figures["spread"])
 
     def epoch(self, done: EpochDone) -> Iterable[TrainingEvent]:
         """Yield an epoch's event and a warning if its embeddings have collapsed; log both."""
@@ -104,7 +105,7 @@ class CollapseMonitor:
         collapsed = [
             kind
             for kind, value in self._collapsed.items()
-            if near and _is_collapsed(losses[kind], value)
+            if near and _is_collapsed(losses.get(kind, math.nan), value)
         ]
         self._epochs = self._epochs + 1 if collapsed else 0
         self._warned = self._warned and bool(collapsed)

@@ -4,11 +4,12 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import ConfigDict, Field
 
 from kitbox import locks
 from kitbox.competition import decisions, pseudo_labels
@@ -18,6 +19,7 @@ from kitbox.errors import KitboxError
 from kitbox.files import (
     digest_of,
     digest_of_file,
+    parse_json,
     read_json,
     session_digest,
     write_json,
@@ -27,6 +29,7 @@ from kitbox.plugin import source_code
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, ImageSet, LabelledImages
+from kitbox.value import FileName, Recorded, check
 from kitbox.workspace import Workspace
 
 # In run.json beside the key: the path of the --init-from checkpoint, the plugin's settings, and the
@@ -47,7 +50,7 @@ class OtherImagesError(KitboxError):
 class RunKey:
     """Everything that determines the result of a run; most values are digests."""
 
-    plugin: str
+    plugin: FileName
     fingerprint: str
     data: str  # training images, labels and boxes; '' for none
     weights: str  # initial weights
@@ -71,6 +74,55 @@ class RunKey:
         """Return whether two runs have the same settings and images."""
         theirs = (other.fingerprint, other.on, other.data)
         return (self.fingerprint, self.on, self.data) == theirs
+
+
+class _Beside(Recorded):
+    """What run.json has beside the key."""
+
+    begun_from: str | None = None
+    settings: dict[str, Any] | None = None
+    decisions: str | None = None
+    checkpoints: dict[str, str] = Field(default={})
+
+
+class _Event(Recorded):
+    """A line of the journal; a figure without a value is NaN."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
+    event: Literal["epoch", "score", "warning", "finished"]
+    epoch: int
+
+
+class _Epoch(_Event):
+    loss: float | None = None
+    losses: dict[str, float] = Field(default={})
+    figures: dict[str, float] = Field(default={})
+    images_per_second: float
+    seconds: float
+
+
+class _Value(Recorded):
+    value: float
+
+
+class _Score(_Event):
+    scores: dict[str, _Value] = Field(default={})
+
+
+class _Warning(_Event):
+    text: str
+
+
+class _Finished(_Event):
+    checkpoints: dict[str, str] = Field(default={})
+
+
+_EVENTS: dict[str, type[_Event]] = {
+    "epoch": _Epoch,
+    "score": _Score,
+    "warning": _Warning,
+    "finished": _Finished,
+}
 
 
 @dataclass(frozen=True)
@@ -112,8 +164,17 @@ class Run:
     @property
     def init_from(self) -> Path | None:
         """The checkpoint that the run started from with --init-from, None without one."""
-        path = read_json(self.key_file).get(_INIT_PATH)
+        path = self.beside.begun_from
         return None if path is None else Path(path)
+
+    @property
+    def beside(self) -> _Beside:
+        """What is recorded beside the key; raises KitboxError for a damaged run.json."""
+        return check(_Beside, read_json(self.key_file), where=str(self.key_file), fix=self._fix)
+
+    @property
+    def _fix(self) -> str:
+        return f"remove {self.folder}, and train again"
 
     @property
     def finished(self) -> bool:
@@ -126,8 +187,8 @@ class Run:
         They are two where one of the files that keep it is damaged.
         """
         ends = [event for event in self.events() if event["event"] == "finished"]
-        records = [read_json(self.key_file), *ends[-1:]]
-        found = {record.get(_CHECKPOINTS, {}).get(path.stem) for record in records}
+        records = [self.beside.checkpoints, *(end.get(_CHECKPOINTS, {}) for end in ends[-1:])]
+        found = {record.get(path.stem) for record in records}
         return {digest for digest in found if digest is not None}
 
     @property
@@ -143,15 +204,27 @@ class Run:
         return scored or self.best.exists()
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the journal's lines, without a last one that is incomplete."""
+        """Return the journal's lines, without a last one that is incomplete.
+
+        Raises KitboxError for a line of another form.
+        """
         if not self.journal.exists():
             return []
         events = []
-        for line in self.journal.read_text(encoding="utf-8").splitlines():
+        lines = self.journal.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, 1):
+            where = f"{self.journal} line {number}"
             try:
-                events.append(json.loads(line))
-            except json.JSONDecodeError:
+                event = parse_json(line, finite=False) if line.strip() else None
+            except ValueError as error:
+                if number < len(lines):
+                    what = f"is damaged ({error})"
+                    raise KitboxError(what, where=where, fix=self._fix) from error
                 break
+            if event is not None:
+                kind = check(_Event, event, where=where, fix=self._fix).event
+                check(_EVENTS.get(kind, _Event), event, where=where, fix=self._fix)
+                events.append(event)
         return events
 
     def log(self, event: str, **values: Any) -> None:
@@ -205,10 +278,12 @@ def finish(run: Run, epoch: int) -> None:
 
 def load_key(run: Run) -> RunKey:
     """Return the key of a run."""
-    values = read_json(run.key_file)
-    for beside in (_INIT_PATH, _SETTINGS, _DECIDED, _CHECKPOINTS):
-        values.pop(beside, None)
-    return RunKey(**values)
+    values, where = read_json(run.key_file), str(run.key_file)
+    key = check(RunKey, values, where=where, fix=run._fix)
+    own = {*(field.name for field in fields(RunKey)), *_Beside.model_fields}
+    for name in values.keys() - own:
+        raise KitboxError(f"{name!r} is of another release of kitbox", where=where, fix=run._fix)
+    return key
 
 
 def unfinished(workspace: Workspace, key: RunKey, plugin: Plugin) -> list[str]:
@@ -223,7 +298,7 @@ def unfinished(workspace: Workspace, key: RunKey, plugin: Plugin) -> list[str]:
         epochs = [event["epoch"] for event in run.events() if event["event"] == "epoch"]
         if run.folder.name == key.digest or run.finished or not run.state.exists() or not epochs:
             continue
-        earlier, settings = load_key(run), read_json(path).get(_SETTINGS)
+        earlier, settings = load_key(run), run.beside.settings
         of = f" of {settings['epochs']}" if settings else ""
         had = "; ".join(_differences(key, plugin, earlier, settings))
         sentences.append(
@@ -328,7 +403,7 @@ def find(
 
 def _changed_code(run: Run, plugin: Plugin) -> list[str]:
     """Return the files of a user's code that changed since a run, if nothing else did."""
-    before = read_json(run.key_file).get(_SETTINGS) or {}
+    before = run.beside.settings or {}
     if {**before, "code": None} != {**plugin.recorded, "code": None}:
         return []
     return source_code.changes(before.get("code", {}), plugin.code)
@@ -390,7 +465,7 @@ def decisions_changed_since(workspace: Workspace, runs: list[Run]) -> bool:
     path, newest = workspace.decisions, max(runs, key=_end)
     if not path.is_file() or path.stat().st_mtime_ns < _end(newest):
         return False
-    recorded = read_json(newest.key_file).get(_DECIDED)
+    recorded = newest.beside.decisions
     return recorded is None or bool(recorded != decisions.load(path).training_digest)
 
 
@@ -400,10 +475,8 @@ def find_init_checkpoint(workspace: Workspace, plugin: str, digest: str) -> Path
     Looks in all runs of the workspace, at the recorded paths, and among the backbone weights.
     """
     in_runs = sorted(workspace.runs.glob("*/*/*.safetensors"))
-    keys = [read_json(path) for path in sorted((workspace.runs / plugin).glob("*/run.json"))]
-    recorded = [
-        Path(key[_INIT_PATH]) for key in keys if key["weights"] == digest and _INIT_PATH in key
-    ]
+    runs = [Run(path.parent) for path in sorted((workspace.runs / plugin).glob("*/run.json"))]
+    recorded = [run.init_from for run in runs if load_key(run).weights == digest and run.init_from]
     places = (*in_runs, *recorded, *sorted(workspace.weights.glob("*.safetensors")))
     found = (file for file in places if file.is_file() and digest_of_file(file) == digest)
     return next(found, None)

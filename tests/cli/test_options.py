@@ -19,6 +19,7 @@ from kitbox.cli.options import (
     with_records,
 )
 from kitbox.errors import KitboxError
+from kitbox.training.context import TrainOptions
 from tests.circle import competition
 
 
@@ -103,3 +104,29 @@ def test_workers_of_commands_that_match_keypoints_are_processes_and_threads(comm
     shown = CliRunner().invoke(app, [command, "--help"], env={"TERM": "dumb"}).stdout
     text = " ".join(shown.split())
     assert "Processes that read images, and threads that match keypoints." in text
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "256," + "9" * 5000, "-1", "²"])
+def test_whitening_takes_numbers_that_a_network_may_have(text: str) -> None:
+    with pytest.raises(KitboxError, match="is neither dimensions"):
+        parse_whitening(text)
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5000, "-1", "0", ""])
+def test_a_fold_is_one_of_those_of_the_settings(text: str) -> None:
+    with pytest.raises(KitboxError, match=r"kitbox\.toml has holdout\.folds = 1"):
+        parse_folds(text, competition())
+
+
+@pytest.mark.parametrize("seed", ["-1", "-999999999999"])
+def test_a_negative_seed_is_refused(seed: str) -> None:
+    for command in (["train", "a"], ["search", "a"], ["demo"]):
+        result = CliRunner().invoke(app, [*command, "--seed", seed])
+        assert result.exit_code == 2
+        assert "--seed" in result.output
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**400])
+def test_a_seed_in_python_is_refused_as_well(seed: int) -> None:
+    with pytest.raises(KitboxError, match="is not a number from 0 to 4294967295"):
+        TrainOptions(seed=seed)

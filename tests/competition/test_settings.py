@@ -314,8 +314,7 @@ def changed(**parts: dict[str, Any]) -> Competition:
         ),
         (
             {"submission": {"kaggle": "https://kaggle.com/c/x"}},
-            "submission.kaggle = 'https://kaggle.com/c/x' String should match pattern "
-            "'^[A-Za-z0-9-]+$'",
+            "submission.kaggle = 'https://kaggle.com/c/x' should match pattern '^[A-Za-z0-9-]+$'",
         ),
     ],
 )

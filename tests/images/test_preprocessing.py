@@ -466,3 +466,36 @@ def test_images_that_are_open_in_several_threads_leave_warnings_as_they_were(
     with pytest.warns(UserWarning, match="of mine"):
         warnings.warn("of mine", stacklevel=1)
     assert ("ignore", None, Warning, None, 0) not in warnings.filters
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_a_photograph_of_200_million_pixels_is_no_bomb(tmp_path: Path, name: str) -> None:
+    """Telephones make them; Pillow's own limit is 179 million pixels."""
+    Image.new("L", (16320, 12240), 128).save(tmp_path / name, compress_level=1)
+    with preprocessing.open_image(tmp_path / name) as image:
+        assert image.size == (16320, 12240)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_file_of_very_many_pixels_is_reduced_in_stripes_to_nearly_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, orientation: int
+) -> None:
+    ramp = np.linspace(0, 255, 640)[None] * np.linspace(0.2, 1, 480)[:, None]
+    if mode == "I;16":
+        image = Image.fromarray((ramp * 257).astype(np.uint16))
+    else:
+        image = Image.fromarray(ramp.astype(np.uint8)).convert(mode)
+    exif = Image.Exif()
+    exif[preprocessing.EXIF_ORIENTATION] = orientation
+    image.save(tmp_path / "a.png", exif=exif)
+    crops = [preprocessing.Crop((40, 40)), preprocessing.Crop((400, 400), (9.0, 9.0, 300.0, 400.0))]
+    plain = preprocessing.read_crops(tmp_path / "a.png", crops)
+    monkeypatch.setattr(preprocessing, "_MANY_PIXELS", 640 * 480 - 1)
+    monkeypatch.setattr(preprocessing, "_STRIPE_PIXELS", 640 * 25)
+    reduced = preprocessing.read_crops(tmp_path / "a.png", crops)
+    for one, other, crop in zip(plain, reduced, crops, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 4
+        alone = preprocessing.read_crops(tmp_path / "a.png", [crop])[0]
+        assert (alone == other).all()
+    assert (plain[1] == reduced[1]).all()  # its region has few pixels more than are asked for

@@ -233,7 +233,7 @@ def test_code_that_no_plugin_here_names_is_not_run(workspace: Workspace) -> None
 
 @pytest.mark.parametrize("name", ["../x.py", "/etc/x.py", "a/../../x.py", "a b.py", "", ".."])
 def test_the_name_of_a_file_of_code_stays_in_the_workspace(name: str) -> None:
-    with pytest.raises(ValueError, match="which is the name of no file or package"):
+    with pytest.raises(KitboxError, match="which is the name of no file or package"):
         Plugin.read({"backbone": "a:b", "image_size": 64, "epochs": 1, "code": {name: "1"}})
 
 

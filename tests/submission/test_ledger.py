@@ -160,3 +160,43 @@ def test_the_metric_of_a_receipt_does_not_depend_on_the_order_of_its_scores() ->
     scores = {"a_score": {"value": 0.1}, "row_f1": {"value": 0.2}}
     receipt = receipt_of(GOOD) | {"scores": scores, "metric": "row_f1"}
     assert ledger.receipt_fields(receipt)["metric"] == "row_f1"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "[" * 9999, '{"csv": 3}', '{"top_k": 1e400}', "\0" * 9]
+)
+def test_a_damaged_receipt_is_named_and_the_others_are_shown(
+    workspace: Workspace, text: str
+) -> None:
+    good = package(workspace, GOOD, written=False)
+    folder = workspace.submissions / "2026-01-31_a_00000000"
+    folder.mkdir()
+    (folder / "receipt.json").write_text(text)
+    assert list(leaderboard.load(workspace)) == [good]
+    entries, [mistake] = ledger.entries_from_receipts(workspace)
+    assert [entry.submission for entry in entries] == [good]
+    assert str(folder / "receipt.json") in str(mistake)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("[]", "null", "3", "[" * 9999, '{"what": 1e400}', "\0", '{"what": "made"}'),
+        '{"what": "sent", "at": "2026-01-31T12:00:00+00:00", "submission": "a", "ref": "7"}',
+        '{"what": "sent", "at": "2026-01-31T12:00:00", "submission": "a", "ref": 7}',
+        '{"what": "sent", "at": "today", "submission": "a", "ref": 7}',
+        '{"what": "sent", "at": "2026-01-31T12:00:00+00:00", "submission": "../../a", "ref": 7}',
+        '{"what": "scored", "at": "2026-01-31T12:00:00+00:00", "submission": "a", "public": 1e309, '
+        '"private": null}',
+        '{"what": "made", "at": "2026-01-31T12:00:00+00:00", "submission": "a", "sha256": "1", '
+        '"plugins": [], "metric": "map", "scores": {"map": 0.5}}',
+    ],
+)
+def test_a_line_of_another_form_is_counted_and_the_others_are_shown(
+    workspace: Workspace, line: str
+) -> None:
+    good = package(workspace)
+    with ledger.path_of(workspace).open("a") as file:
+        file.write(f"{line}\n")
+    assert ledger.load(workspace).damaged == (2,)
+    assert list(leaderboard.load(workspace)) == [good]

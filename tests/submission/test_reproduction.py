@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kitbox.dataset.collection import collect
 from kitbox.ensemble.ensemble import EnsembleOptions
 from kitbox.errors import KitboxError
 from kitbox.network import inference
@@ -15,6 +16,11 @@ from kitbox.submission import receipt, reproduction
 from kitbox.submission.reproduction import Comparison, Reproduction
 from kitbox.workspace import Workspace
 from tests.circle import competition
+from tests.photographs import competition_on_disk, finish
+
+RECEIPT = Path(__file__).with_name("receipt.json")  # one that kitbox wrote
+MISSING = object()
+REQUIRED = ("plugins", "csv", "data", "scores", "competition", "whiten", "way", "top_k", "metric")
 
 
 @pytest.mark.parametrize(
@@ -126,44 +132,90 @@ def test_a_difference_is_named_by_its_keys() -> None:
     ]
 
 
+def real_receipt() -> dict[str, Any]:
+    """Return a receipt that kitbox wrote."""
+    return cast(dict[str, Any], json.loads(RECEIPT.read_text("utf-8")))
+
+
+def changed(value: Any, keys: str, new: Any) -> Any:
+    """Return a JSON value with another one at keys, as "plugins.0.name"; MISSING removes it."""
+    key, _, rest = keys.partition(".")
+    place: Any = int(key) if isinstance(value, list) else key
+    if rest:
+        value[place] = changed(value[place], rest, new)
+    elif new is MISSING:
+        del value[place]
+    else:
+        value[place] = new
+    return value
+
+
+def test_a_receipt_can_be_read_from_its_folder() -> None:
+    assert receipt.load(RECEIPT.parent) == receipt.load(RECEIPT) == real_receipt()
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("keys", "new", "message"),
     [
-        (
-            "{}",
-            "is not a receipt: it lacks competition, csv, data, plugins, scores, top_k",
-        ),
-        ('{"plugins": [], "csv": {}, "data": {}, "scores": {}}', "it lacks competition"),
-        (
-            '{"plugins": [], "csv": {}, "data": {}, "scores": {}, "whiten": null, "way": {}, '
-            '"top_k": 5, "competition": {}}',
-            "its competition lacks threshold",
-        ),
-        ("{", "is not readable JSON"),
+        *((key, MISSING, f"{key} is missing") for key in REQUIRED),
+        ("plugins", [], "plugins"),
+        ("plugins", {}, "plugins should be a valid list"),
+        ("plugins.0", None, "plugins.0 = None should be a table of keys and values"),
+        ("plugins.0.weight", "2", "plugins.0.weight = '2' should be a valid number"),
+        ("plugins.0.weight", 0, "plugins.0.weight = 0 should be greater than 0"),
+        ("plugins.0.seed", -1, "seed = -1 should be greater than or equal to 0"),
+        ("plugins.0.settings", MISSING, "settings is missing"),
+        ("plugins.0.settings", [], "settings = [] should be a valid dictionary"),
+        ("plugins.0.settings.epochs", "x", "epochs = 'x' should be a valid integer"),
+        ("plugins.0.settings.weights", "file:..", "weights = 'file:..' is none of hub"),
+        ("plugins.0.settings.code", {"../x.py": "00"}, "'../x.py', which is the name of no file"),
+        ("plugins.0.checkpoint", "../../x", "checkpoint = '../../x' should match"),
+        ("plugins.0.pseudo_labels", "../../x", "pseudo_labels = '../../x' should match"),
+        ("plugins.0.views", ["upside-down"], "upside-down"),
+        ("plugins.0.whiten", 1, "plugins.0.whiten = 1 should be greater than or equal to 2"),
+        ("way.combine", "sum", "way.combine = 'sum' should be 'embeddings', 'labels' or"),
+        ("way.rerank", ["nothing"], "there is no re-ranking step 'nothing'"),
+        ("competition.threshold", {}, "competition.threshold.rule is missing"),
+        ("competition.threshold.rule", 3, "rule = 3 should be a valid string"),
+        ("competition.threshold.rule", "x", "rule = 'x' should be 'best'"),
+        ("scores.map_at_20", 0.5, "scores.map_at_20 = 0.5 should be a table of keys and values"),
+        ("scores.map_at_20.value", None, "value = None should be a valid number"),
+        ("csv.sha256", 1, "csv.sha256 = 1 should be a valid string"),
+        ("thresholds", {"": "x"}, "thresholds. = 'x' should be a valid number"),
+        ("top_k", 0, "top_k = 0 should be greater than or equal to 1"),
+        ("later", {"of a later release": 1}, None),
     ],
 )
-def test_a_file_that_is_not_a_receipt_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+def test_a_receipt_of_another_form_is_one_sentence(
+    tmp_path: Path, keys: str, new: Any, message: str | None
+) -> None:
+    (tmp_path / "receipt.json").write_text(json.dumps(changed(real_receipt(), keys, new)))
+    if message is None:
+        receipt.load(tmp_path)
+        return
+    with pytest.raises(KitboxError) as caught:
+        receipt.load(tmp_path)
+    assert str(caught.value).startswith(f"the receipt {tmp_path / 'receipt.json'}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "..", "a/b", "a\\b", "a\0b", ""])
+def test_no_name_of_a_receipt_leads_out_of_the_workspace(tmp_path: Path, name: str) -> None:
+    (tmp_path / "receipt.json").write_text(
+        json.dumps(changed(real_receipt(), "plugins.0.name", name))
+    )
+    with pytest.raises(KitboxError, match="is no name"):
+        receipt.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "null", "[" * 9999, '{"top_k": 1e400}', "\0"])
+def test_a_file_that_is_not_a_receipt_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "receipt.json").write_text(text)
     for path in (tmp_path, tmp_path / "receipt.json"):
         with pytest.raises(KitboxError) as caught:
             receipt.load(path)
-        assert str(caught.value).startswith(str(tmp_path / "receipt.json"))
-        assert message in str(caught.value)
-
-
-def test_a_receipt_can_be_read_from_its_folder(tmp_path: Path) -> None:
-    value = {
-        "plugins": [],
-        "csv": {},
-        "data": {},
-        "scores": {},
-        "competition": {"threshold": {}},
-        "whiten": None,
-        "way": {},
-        "top_k": 5,
-    }
-    (tmp_path / "receipt.json").write_text(json.dumps(value))
-    assert receipt.load(tmp_path) == receipt.load(tmp_path / "receipt.json") == value
+        assert str(tmp_path / "receipt.json") in str(caught.value)
 
 
 def test_a_receipt_of_an_older_release_has_the_options_that_it_had() -> None:
@@ -189,3 +241,23 @@ def test_a_receipt_of_an_older_release_has_the_options_that_it_had() -> None:
         ("a", 2.0, ("plain", "flip")),
         ("b", 1.0, ()),
     ]
+
+
+@pytest.mark.parametrize("name", ["../../x", "/x/y", ".."])
+def test_a_strangers_receipt_creates_and_removes_nothing(
+    workspace: Workspace, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path.parent / "x"
+    outside.mkdir(exist_ok=True)
+    (outside / "kept").write_text("")
+    text = json.dumps(changed(real_receipt(), "plugins.0.name", name))
+    (tmp_path / "receipt.json").write_text(text)
+    before = sorted(tmp_path.parent.rglob("*"))
+    _, collection = finish(collect(*(made := competition_on_disk(tmp_path / "w"))))
+    stage = reproduction.reproduce(
+        tmp_path / "receipt.json", collection, made[1], workspace, retrain=True
+    )
+    with pytest.raises(KitboxError, match="is no name"):
+        finish(stage)
+    after = [path for path in tmp_path.parent.rglob("*") if tmp_path / "w" not in path.parents]
+    assert sorted(after) == sorted([*before, tmp_path / "w"])
