@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from kitbox.errors import KitboxError, counted
-from kitbox.identification.catalogue_calibration import CatalogueCalibration
+from kitbox.identification.catalogue_calibration import CatalogueCalibration, MetOnce
 from kitbox.identification.identity_model import Numbers, has_own
-from kitbox.records import Integers, Score
+from kitbox.records import Floats, Integers, Score, Strings
 from kitbox.scoring.bootstrap import bootstrap_interval
 
 # Individuals of a photograph whose stated probabilities are compared with what is right.
@@ -59,6 +59,9 @@ class CatalogueAudit:
     that of a random order of `individuals`. `look_through` is how many individuals of each
     photograph a person looks at to find 95 % of the matches, by chance `look_through_by_chance`.
 
+    `recall_once` is that of photographs asked about as if each individual had been met once, as
+    `met_once` of them were; {} where nobody can be asked about so.
+
     With a model: shares of the photographs of known individuals by `verdicts` ("right", "wrong",
     "new?", "undecided") and of new ones by `new_verdicts` ("new?", "wrong", "undecided") at the
     probability `certain`; `new_recall`, the share of new individuals that are found where 5 % of
@@ -70,6 +73,8 @@ class CatalogueAudit:
     queries: int
     individuals: int
     recall: dict[int, Score]
+    recall_once: dict[int, Score]
+    met_once: int
     chance: dict[int, float]
     look_through: int
     look_through_by_chance: int
@@ -97,6 +102,8 @@ class CatalogueAudit:
             "photographs": self.queries,
             "individuals": self.individuals,
             "recall": {str(k): score.as_json(4) for k, score in self.recall.items()},
+            "recall_met_once": {str(k): score.as_json(4) for k, score in self.recall_once.items()},
+            "individuals_met_once": self.met_once,
             "chance": {str(k): round(value, 4) for k, value in self.chance.items()},
             "look_through": self.look_through,
             "look_through_by_chance": self.look_through_by_chance,
@@ -128,15 +135,10 @@ def audit(given: CatalogueCalibration, certain: float) -> CatalogueAudit:
             f"there is nothing to audit: {reason}",
             fix="add photographs of another encounter; 'kitbox identify' sorts by similarity",
         )
-    own = given.own[asked]
     order_by = given.signals.similarity if given.cross is None else given.cross.known.probability
-    values = order_by[asked].astype(np.float64)
-    of_own = values[np.arange(len(asked)), own][:, None]
-    better, equal = (values > of_own).sum(axis=1), (values == of_own).sum(axis=1)
-    _, clusters = np.unique(given.individuals[asked], return_inverse=True)
-    recall = {
-        k: _recall(_found_in_first(k, better, equal), clusters.astype(np.int64)) for k in (1, 5)
-    }
+    better, equal = _places(order_by[asked], given.own[asked])
+    recall = _recalls(better, equal, given.individuals[asked])
+    recall_once = {} if given.once is None else _recalls_once(given, given.once)
     depth = next(
         k for k in range(1, people + 1) if _found_in_first(k, better, equal).mean() >= _FOUND - 1e-9
     )
@@ -144,6 +146,8 @@ def audit(given: CatalogueCalibration, certain: float) -> CatalogueAudit:
         queries=len(asked),
         individuals=people,
         recall=recall,
+        recall_once=recall_once,
+        met_once=_met_once(given),
         chance={k: min(k / people, 1.0) for k in recall},
         look_through=depth,
         look_through_by_chance=int(np.ceil(_FOUND * people)),
@@ -243,6 +247,33 @@ def _bins(stated: Numbers, same: Numbers, weights: Numbers) -> tuple[Reliability
     return tuple(bins)
 
 
+def _met_once(given: CatalogueCalibration) -> int:
+    """Return how many individuals have one encounter alone."""
+    gallery = given.gallery
+    parts = np.split(gallery.encounters, gallery.starts[1:])
+    return sum(len(np.unique(codes)) == 1 for codes in parts)
+
+
+def _places(values: Floats | Numbers, own: Integers) -> tuple[Integers, Integers]:
+    """Return how many individuals come before the right one (q,), and how many are as good."""
+    of_own = values[np.arange(len(own)), own][:, None]
+    return (values > of_own).sum(axis=1), (values == of_own).sum(axis=1)
+
+
+def _recalls(better: Integers, equal: Integers, individuals: Strings) -> dict[int, Score]:
+    _, clusters = np.unique(individuals, return_inverse=True)
+    return {k: _recall(_found_in_first(k, better, equal), clusters) for k in (1, 5)}
+
+
+def _recalls_once(given: CatalogueCalibration, once: MetOnce) -> dict[int, Score]:
+    asked = np.flatnonzero(has_own(once.evidence.signals, once.own))
+    if not len(asked):
+        return {}
+    cross, similarity = given.cross_once, once.evidence.signals.similarity
+    order_by = similarity if cross is None else cross.known.probability
+    return _recalls(*_places(order_by[asked], once.own[asked]), once.individuals[asked])
+
+
 def _found_in_first(k: int, better: Integers, equal: Integers) -> Numbers:
     """Return the chance (q,) that the first k hold the right individual, of ties in any order.
 
@@ -287,6 +318,7 @@ def sentences(found: CatalogueAudit) -> list[str]:
         f"the first individual is right in {first.value:.1%} ({first.low:.1%} – {first.high:.1%}; "
         f"by chance {found.chance[1]:.1%}), one of the first five in {fifth.value:.1%} "
         f"({fifth.low:.1%} – {fifth.high:.1%}; by chance {found.chance[5]:.1%})",
+        *_sentences_once(found),
         f"to find 95 % of the matches, look through {found.look_through} individuals a photograph; "
         f"by chance {found.look_through_by_chance}",
     ]
@@ -311,6 +343,18 @@ def sentences(found: CatalogueAudit) -> list[str]:
     else:
         lines.append(f"not calibrated: {found.why_not_calibrated}")
     return [*lines, found.advice]
+
+
+def _sentences_once(found: CatalogueAudit) -> list[str]:
+    if not found.recall_once:
+        return []
+    first, fifth = found.recall_once[1], found.recall_once[5]
+    were = "was" if found.met_once == 1 else "were"
+    return [
+        f"as if each individual had been met once before, as {found.met_once} of them {were}: the "
+        f"first individual is right in {first.value:.1%} ({first.low:.1%} – {first.high:.1%}), one "
+        f"of the first five in {fifth.value:.1%} ({fifth.low:.1%} – {fifth.high:.1%})"
+    ]
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kitbox.catalogue.encounter_rule import Encounters
 from kitbox.errors import counted
@@ -17,6 +18,7 @@ from kitbox.identification.identity_model import (
     expected_new_share,
     has_own,
     log_loss,
+    part_models,
 )
 from kitbox.identification.individual_evidence import Gallery, evidence_blocks
 from kitbox.keypoints import pair_scores
@@ -32,6 +34,8 @@ _FEWEST_QUERIES = 300
 CANDIDATES = 10
 # Photographs of a candidate that are kept.
 SHOWN = 3
+# Catalogues that are drawn in which each individual was met once.
+_DRAWS = 4
 # Local matches count where they lessen the mean of −log p by this much.
 LEAST_GAIN = 0.01
 
@@ -50,14 +54,31 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetOnce:
+    """Photographs of a catalogue asked about as if each individual had been met once before.
+
+    Individuals met once cannot be asked about, and they are harder to find. So of each individual
+    one encounter is drawn, `_DRAWS` times, and photographs of all others are asked about. `rows`,
+    `own` and `individuals (q,)` are theirs as those of CatalogueCalibration; one photograph may be
+    in several draws.
+    """
+
+    rows: Integers
+    own: Integers
+    individuals: Strings
+    evidence: Evidence
+
+
+@dataclass(frozen=True, kw_only=True)
 class CatalogueCalibration:
     """How similarities become probabilities, fitted on a catalogue; without `model` they do not.
 
     `rows (q,)` are the photographs that were asked about, `own (q,)` the columns of their
     individuals in the signals and `individuals (q,)` their names. `expected_new` is the share of
     new individuals that the catalogue itself suggests. `cross` has their probabilities, each by a
-    model fitted without its individual. `too_small` says why there is no model. `gain` is how much
-    less surprising local matches make what is right, None where there are none.
+    model fitted without its individual, and `cross_once` those of the queries of `once`. Both are
+    None where the model needs what `once` lacks. `too_small` says why there is no model. `gain` is
+    how much less surprising local matches make what is right, None where there are none.
     """
 
     encounters: Encounters
@@ -67,8 +88,10 @@ class CatalogueCalibration:
     own: Integers
     signals: Signals
     expected_new: float
+    once: MetOnce | None = None
     model: IdentityModel | None = None
     cross: CrossFit | None = None
+    cross_once: CrossFit | None = None
     too_small: str = ""
     matchers: tuple[MatchSettings, ...] = ()
     gain: float | None = None
@@ -109,6 +132,7 @@ def calibrate(
         rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
     shown = None if sides is None else sides[rows]
     evidence = gather(vectors[rows], gallery, encounters.codes[rows], shown)
+    once = _met_once(vectors, individuals, encounters.codes, rows, most, sides)
     found = CatalogueCalibration(
         encounters=encounters,
         gallery=gallery,
@@ -119,9 +143,62 @@ def calibrate(
         expected_new=expected_new_share(
             individuals[individuals != ""], encounters.codes[individuals != ""]
         ),
+        once=once,
         sampled_from=candidates,
     )
     return fitted(found), evidence
+
+
+def _met_once(
+    vectors: Floats,
+    individuals: Strings,
+    encounters: Integers,
+    rows: Integers,
+    most: int,
+    sides: Strings | None,
+) -> MetOnce:
+    """Return what is asked about some rows as if each individual had been met once before.
+
+    At most `most` photographs are, of all draws together.
+    """
+    generator = np.random.default_rng(0)
+    asked_of_each, parts = [], []
+    for _ in range(_DRAWS):
+        left = _one_encounter_each(individuals, encounters, generator)
+        asked = rows[~left[rows]]
+        if len(asked) > most // _DRAWS:
+            asked = np.sort(generator.choice(asked, most // _DRAWS, replace=False))
+        gallery = Gallery.of(vectors, np.where(left, individuals, ""), encounters, sides)
+        shown = None if sides is None else sides[asked]
+        asked_of_each.append(asked)
+        parts.append(gather(vectors[asked], gallery, sides=shown))
+    evidence = Evidence(
+        signals=Signals(
+            similarity=np.concatenate([part.signals.similarity for part in parts]),
+            photographs=np.concatenate([part.signals.photographs for part in parts]),
+        ),
+        candidates=np.concatenate([part.candidates for part in parts]),
+        photographs=np.concatenate([part.photographs for part in parts]),
+    )
+    asked = np.concatenate(asked_of_each)
+    names = np.unique(individuals[individuals != ""])
+    return MetOnce(
+        rows=asked,
+        own=np.searchsorted(names, individuals[asked]).astype(np.int64),
+        individuals=individuals[asked],
+        evidence=evidence,
+    )
+
+
+def _one_encounter_each(
+    individuals: Strings, encounters: Integers, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Return the photographs (n,) of one encounter of each individual, drawn by a generator."""
+    names, codes = np.unique(individuals, return_inverse=True)
+    lots = generator.random(int(encounters.max(initial=0)) + 1)[encounters]
+    lowest = np.ones(len(names))
+    np.minimum.at(lowest, codes, lots)
+    return np.asarray((lots == lowest[codes]) & (individuals != ""), dtype=np.bool_)
 
 
 def fitted(given: CatalogueCalibration) -> CatalogueCalibration:
@@ -138,9 +215,16 @@ def fitted(given: CatalogueCalibration) -> CatalogueCalibration:
     elif len(np.unique(given.individuals[has_own(given.signals, given.own)])) < 2:
         reason = "all photographs of several encounters show one individual"
     else:
-        model = identity_model.fit(given.signals, given.own)
-        cross = cross_fit(given.signals, given.own, given.individuals, given.expected_new)
-        return replace(given, model=model, cross=cross)
+        models = part_models(given.signals, given.own, given.individuals)
+        share, once = given.expected_new, given.once
+        return replace(
+            given,
+            model=identity_model.fit(given.signals, given.own),
+            cross=cross_fit(models, given.signals, given.own, given.individuals, share),
+            cross_once=None
+            if once is None
+            else cross_fit(models, once.evidence.signals, once.own, once.individuals, share),
+        )
     return replace(given, too_small=reason)
 
 

@@ -222,8 +222,12 @@ def _matched(
     """Return calibration and evidence with local matches where they help, and a sentence on it."""
     match_options = MatchOptions(workers=options.embed.workers, device=options.embed.device)
     names = ", ".join(settings.kind for settings in matchers)
+    # only an audit tells how individuals met once are found, and looks at their pairs
+    asked_once = calibration.once if queries is None else None
+    once = () if asked_once is None else (asked_once.evidence,)
     yield (
-        f"{names}: {_pairs_of(evidence)} pairs of the catalogue, to see whether matches help here"
+        f"{names}: {_pairs_of(evidence, *once)} pairs of the catalogue, to see "
+        "whether matches help here"
         + (
             ""
             if of_queries is None
@@ -239,7 +243,21 @@ def _matched(
         workspace,
         match_options,
     )
-    with_them = catalogue_calibration.fitted(replace(calibration, signals=signals))
+    if asked_once is not None:
+        of_once = yield from with_matches(
+            asked_once.evidence,
+            images.image_ids[asked_once.rows],
+            images.image_ids,
+            images,
+            matchers,
+            workspace,
+            match_options,
+        )
+        evidence_once = replace(asked_once.evidence, signals=of_once)
+        asked_once = replace(asked_once, evidence=evidence_once)
+    with_them = catalogue_calibration.fitted(
+        replace(calibration, signals=signals, once=asked_once, cross_once=None)
+    )
     gain = calibration.loss - with_them.loss
     if gain < LEAST_GAIN:
         sentence = f"local matches of {names} do not help on this catalogue, and are left out"
@@ -261,9 +279,9 @@ def _matched(
     return replace(with_them, matchers=tuple(matchers), gain=gain), of_queries, sentence
 
 
-def _pairs_of(evidence: Evidence) -> str:
+def _pairs_of(*evidence: Evidence) -> str:
     """Return how many pairs of photographs local matching takes at most."""
-    return f"{int((evidence.photographs >= 0).sum()):,}"
+    return f"{sum(int((part.photographs >= 0).sum()) for part in evidence):,}"
 
 
 def _equal_or_near(images: ImageSet, signatures: file_index.Signatures) -> Integers:

@@ -33,10 +33,10 @@ _KNOTS_AT = (0.2, 0.4, 0.6, 0.8, 0.95)
 # taken from the log-likelihood. Of 0.01 to 1 this lost least over 30 to 1,500 drawn queries whose
 # true curves were straight, bent up and bent down; with many queries it hardly matters.
 _SMOOTHNESS = 0.3
-# The coefficient of log(photographs): at most are individuals as probable as they were
-# photographed often, and at least is their best similarity taken for the best of so many draws.
-# Beyond that it would learn which individuals can be asked about: those met once never are.
-_OF_COUNT = (-1.0, 1.0)
+# The coefficient of log(photographs): at least, the best similarity is taken for the best of so
+# many draws, and at most the number says nothing. Above that it would learn which individuals can
+# be asked about: those met once never are.
+_OF_COUNT = (-1.0, 0.0)
 # Relative to the values: columns that spread less are constant but for rounding.
 _LEAST_SPREAD = 1e-6
 # Shares of new individuals beyond these are not believed: few catalogues hold everyone, or nobody.
@@ -267,8 +267,16 @@ class CrossFit:
     unknown: Identities
 
 
-def cross_fit(signals: Signals, own: Integers, individuals: Strings, new_share: float) -> CrossFit:
-    """Return cross-fitted probabilities of queries that show `individuals (q,)`.
+@dataclass(frozen=True)
+class PartModel:
+    """A model that was fitted without the photographs of some `individuals (p,)`."""
+
+    individuals: Strings
+    model: IdentityModel
+
+
+def part_models(signals: Signals, own: Integers, individuals: Strings) -> list[PartModel]:
+    """Return models of queries that show `individuals (q,)`, each fitted without a part of them.
 
     Raises KitboxError as `fit` does, and for fewer than two individuals that are met again.
     """
@@ -279,15 +287,31 @@ def cross_fit(signals: Signals, own: Integers, individuals: Strings, new_share: 
     if len(np.unique(groups[known])) < 2:
         raise KitboxError("fewer than two individuals are met again; nothing to calibrate")
     parts = _parts(groups.astype(np.int64), known)
+    found = []
+    for number in range(int(parts.max()) + 1):
+        others = np.flatnonzero(parts != number)
+        model = fit(signals.take(others), own[others])
+        found.append(PartModel(np.unique(individuals[parts == number]), model))
+    return found
+
+
+def cross_fit(
+    models: Sequence[PartModel],
+    signals: Signals,
+    own: Integers,
+    individuals: Strings,
+    new_share: float,
+) -> CrossFit:
+    """Return the probabilities of queries by the model that was fitted without their individual."""
     without = without_own(signals, own)
     shape = signals.similarity.shape
     found = [[np.full(shape, np.nan), np.full(len(signals), np.nan)] for _ in range(2)]
-    for number in range(int(parts.max()) + 1):
-        part, others = np.flatnonzero(parts == number), np.flatnonzero(parts != number)
-        model = fit(signals.take(others), own[others])
+    for each in models:
+        part = np.flatnonzero(np.isin(individuals, each.individuals))
         for (probability, new), given in zip(found, (signals, without), strict=True):
-            identities = model.identities(given.take(part), new_share)
+            identities = each.model.identities(given.take(part), new_share)
             probability[part], new[part] = identities.probability, identities.new
+    known = has_own(signals, own)
     found[0][0][~known], found[0][1][~known] = np.nan, np.nan
     return CrossFit(known=Identities(*found[0]), unknown=Identities(*found[1]))
 

@@ -147,6 +147,14 @@ def _facts(found: CatalogueAudit) -> list[tuple[str, str, str]]:
         )
         for k, score in found.recall.items()
     ]
+    rows += [
+        (
+            f"the first {k}, met once" if k > 1 else "the first, met once",
+            f"{score.value:.1%}",
+            f"{score.low:.1%} – {score.high:.1%}; as if each individual had one encounter",
+        )
+        for k, score in found.recall_once.items()
+    ]
     rows.append(
         ("to look through", f"{found.look_through}", f"by chance {found.look_through_by_chance}")
     )

@@ -43,6 +43,25 @@ def test_recall_is_the_share_of_photographs_whose_individual_comes_first() -> No
     assert found.chance == {1: 1 / 250, 5: 5 / 250}
 
 
+def test_recall_of_individuals_as_if_each_had_been_met_once() -> None:
+    found, given = audited(), large()
+    assert given.once is not None
+    assert given.cross_once is not None
+    first = given.cross_once.known.probability.argmax(axis=1) == given.once.own
+    assert found.recall_once[1].value == pytest.approx(first.mean())
+    assert found.recall_once[1].value < found.recall[1].value
+    codes = {name: set() for name in given.gallery.individuals.tolist()}
+    drawn = draw(250, noise=0.8)
+    for name, code in zip(drawn.individuals.tolist(), drawn.encounters.tolist(), strict=True):
+        codes[name].add(code)
+    assert found.met_once == sum(len(each) == 1 for each in codes.values())
+    told = f"as if each individual had been met once before, as {found.met_once} of them were: the"
+    assert told in "; ".join(catalogue_audit.sentences(found))
+    by_similarity = audit(replace(given, model=None, cross=None, cross_once=None), 0.8)
+    values = given.once.evidence.signals.similarity.argmax(axis=1) == given.once.own
+    assert by_similarity.recall_once[1].value == pytest.approx(values.mean())
+
+
 def test_a_perfect_catalogue_needs_one_look_and_no_training() -> None:
     found = audit(calibrated(draw(40, noise=0.02)), 0.8)
     assert found.recall[1].value == 1
