@@ -34,6 +34,12 @@ class Detections:
     boxes: Floats
     confidences: Floats
 
+    @classmethod
+    def of(cls, size: tuple[int, int], boxes: Floats, confidences: Floats) -> "Detections":
+        """Return the detections that have an area: one beside the image was clipped to a line."""
+        inside = (boxes[:, 2:] - boxes[:, :2] >= _LEAST_SIDE).all(axis=1)
+        return cls(size, boxes[inside], confidences[inside])
+
     def best(self, threshold: float) -> Floats | None:
         """Return the most confident box (4,), or None where none reaches the threshold."""
         if not len(self.boxes) or self.confidences[0] < threshold:
@@ -96,10 +102,7 @@ def _in_image_pixels(
     boxes: Floats, confidences: Floats, size: tuple[int, int], height_width: tuple[int, int]
 ) -> Detections:
     scale = np.array([size[0] / height_width[1], size[1] / height_width[0]] * 2, dtype=np.float32)
-    boxes = boxes * scale
-    # A box beside the image was clipped to its edge, where it has no area.
-    inside = (boxes[:, 2:] - boxes[:, :2] >= _LEAST_SIDE).all(axis=1)
-    return Detections(size, boxes[inside], confidences[inside])
+    return Detections.of(size, boxes * scale, confidences)
 
 
 # A confidence less than this above the threshold is low.

@@ -220,7 +220,7 @@ def load_detections(path: Path) -> dict[str, Detections]:
         boxes = np.array(found.boxes, dtype=np.float32).reshape(-1, 4)
         confidences = np.array(found.confidences, dtype=np.float32)
         width, height = found.size
-        detections[found.image] = Detections((width, height), boxes, confidences)
+        detections[found.image] = Detections.of((width, height), boxes, confidences)
     if changed:
         what = f"{path} is damaged in {counted(changed, 'line')}"
         warnings.warn(f"{what}; boxes are detected there again", KitboxWarning, stacklevel=2)

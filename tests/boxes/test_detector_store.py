@@ -25,6 +25,15 @@ def test_detections_saved_before_a_power_cut_are_not_lost(tmp_path: Path) -> Non
     assert known["c"].boxes.shape == (0, 4)
 
 
+def test_a_detection_without_area_of_an_earlier_release_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "found.jsonl"
+    found = detected((0.6, (83.5, 134.4, 260.1, 134.4)), (0.5, (1, 2, 3, 4)))
+    detector_store.append_detections(path, {"a": found})
+    known = detector_store.load_detections(path)["a"]
+    assert known.boxes.tolist() == [[1, 2, 3, 4]]
+    assert known.confidences.tolist() == [0.5]
+
+
 def test_a_changed_detection_is_left_out_and_told(tmp_path: Path) -> None:
     path = tmp_path / "found.jsonl"
     found = {name: detected((0.5, (1, 2, 3, 4))) for name in "abc"}
