@@ -2,7 +2,6 @@
 
 import csv
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -193,9 +192,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     workspace = root / "whales-kitbox"
     steps: list[Step] = []
     left = dict(BEFORE)
-    # the file of weights has a classifier, which a frozen backbone leaves alone
-    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
-        warnings.filterwarnings("ignore", ".*not used of the file of weights")
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(discovery, "shipped_folder", lambda: plugins)
         patch.delenv("KITBOX_WEIGHTS", raising=False)
         patch.delenv("KITBOX_WORKSPACE", raising=False)

@@ -49,8 +49,6 @@ def run_cells(cells: list[dict[str, Any]]) -> list[Any]:
     return shown
 
 
-# the file of weights has a classifier, which a frozen backbone leaves alone
-@pytest.mark.filterwarnings("ignore:.*not used of the file of weights")
 def test_the_notebook_runs_to_a_submission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,8 +74,11 @@ class BoxImport:
         """The number of images with several boxes."""
         return sum(count > 1 for count in Counter(box.image_id for box in self.boxes).values())
 
-    def notes(self, several_boxes: str) -> list[str]:
-        """Return sentences on what was left out, turned or chosen; `several_boxes` is the rule."""
+    def notes(self, several_boxes: str, *, catalogue: bool = False) -> list[str]:
+        """Return sentences on what was left out, turned or chosen; `several_boxes` is the rule.
+
+        In the workspace of a `catalogue` each box of a photograph to identify is a query.
+        """
         notes = self.selection.notes()
         if self.turned.total:
             notes.append(str(self.turned))
@@ -86,9 +89,14 @@ class BoxImport:
                 "and VoTT do, or --upright if it does not"
             )
         if self.several:
+            chooses = f'several_boxes = "{several_boxes}" in kitbox.toml chooses'
+            if catalogue:
+                chooses = (
+                    "each is an animal of its own to 'kitbox identify'; of a photograph that the "
+                    f"catalogue has whole, {chooses}"
+                )
             notes.append(
-                f"images with several boxes: {self.several}; all are written, and "
-                f'several_boxes = "{several_boxes}" in kitbox.toml chooses'
+                f"images with several boxes: {self.several}; all are written, and {chooses}"
             )
         return notes
 

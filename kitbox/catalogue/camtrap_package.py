@@ -97,7 +97,8 @@ def write_camtrap(
     A deployment is a place, a photograph is media with one observation of its individual. Files are
     named relative to the workspace's folder of photographs, and none is copied. `relative` are the
     boxes of images, see `relative_boxes`. Photographs without
-    a day are left out: the standard needs one. Without a `timezone` (as Europe/Oslo) times count
+    a day are left out: the standard needs one. With `places`, which may have '', so are those
+    without a place. Without a `timezone` (as Europe/Oslo) times count
     as UTC, and timestampIssues says so. Raises KitboxError for an unknown time zone, and for a
     place that is not among `places` where there are any.
     """
@@ -106,6 +107,15 @@ def write_camtrap(
     dated = [
         row for row in catalogue_list.with_encounters(rows) if len(row.day) == len("2019-07-03")
     ]
+    days = dated
+    if places and "" not in places:
+        dated = [row for row in days if row.place]
+        if not dated:
+            raise KitboxError(
+                "no photograph with a day has a place",
+                where="catalogue.csv",
+                fix="fill in the column place, or leave --places out",
+            )
     lacking = sorted({row.place for row in dated} - set(places)) if places else []
     if lacking:
         raise KitboxError(
@@ -178,7 +188,7 @@ def write_camtrap(
         ],
     )
     write_json(folder / "datapackage.json", _package(folder, dated, species, places))
-    notes = [*left_out(rows, [dated], "a day")]
+    notes = [*left_out(rows, [days], "a day"), *left_out(days, [dated], "a place")]
     if not places:
         notes.append(
             "deployments.csv has no latitude and longitude and datapackage.json no spatial, which "

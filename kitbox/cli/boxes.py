@@ -140,7 +140,9 @@ def import_boxes(
     counts = _counts(listed)
     if as_json:
         print_json(_as_json(found, counts, name, workspace, drawn))
-    _print_findings(found, file, competition.images.several_boxes)
+    _print_findings(
+        found, file, competition.images.several_boxes, catalogue=workspace.catalogue.is_file()
+    )
     if not as_json:
         rows = [(side, str(of["images"]), str(of["with_box"])) for side, of in counts.items()]
         print_table(("", "images", "with a box"), rows)
@@ -151,7 +153,9 @@ def import_boxes(
         print_line(f"look at {drawn}")
 
 
-def _print_findings(imported: "BoxImport", file: Path, several_boxes: str) -> None:
+def _print_findings(
+    imported: "BoxImport", file: Path, several_boxes: str, *, catalogue: bool
+) -> None:
     """Print how a list was read, and its findings by kind."""
     from kitbox.boxes.box_formats import DESCRIPTIONS
     from kitbox.boxes.box_import import ImportFindingKind
@@ -164,7 +168,7 @@ def _print_findings(imported: "BoxImport", file: Path, several_boxes: str) -> No
     if len(imported.fits) > 1:
         counts = ", ".join(f"{count} as {form}" for form, count in imported.fits.items())
         print_line(f"several formats are possible; boxes that lie inside their images: {counts}")
-    for note in imported.notes(several_boxes):
+    for note in imported.notes(several_boxes, catalogue=catalogue):
         print_line(note)
     for kind in get_args(ImportFindingKind):
         findings = imported.of_kind(kind)

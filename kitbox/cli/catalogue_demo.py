@@ -170,8 +170,7 @@ def _first_season(identify: Sequence[str], truth: "Mapping[str, _Animal]") -> Se
         f"{counted(several, 'photograph')} of the card show two whales. A detector found them (its "
         "file was drawn, too). Each whale becomes a query, and photographs are cropped to boxes:"
     )
-    _kitbox("data", "boxes", "import", boxes_name(season), *at)
-    _kitbox("identify", season, *identify)
+    _kitbox("identify", season, *identify, "--boxes", boxes_name(season))
     before = _individuals()
     figures = _figures(truth, before)
     _say(figures.sentence)

@@ -122,6 +122,11 @@ class Decision:
             return ()
         return (self.subject, self.value) if self.kind in PAIR_KINDS else (self.subject,)
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The images that the row answers about: the first one, of a typed pair both."""
+        return self.images[:1] if self.from_page else self.images
+
 
 @dataclass(frozen=True)
 class Links:
@@ -234,7 +239,9 @@ class Decisions:
         """Places of rows that their person took back by a later answer about the same image.
 
         `unsure` and `poor` end the person's own `same` and `new`; in rows of a page `new` and
-        `same` end each other. Their earlier rows about such a pair do not come back either.
+        `same` end each other. Their earlier rows about such a pair do not come back either. A page
+        asks about the first image of a pair: an answer about the other one, which may be new,
+        stays, and ends no answer about the first.
         """
         of_pair: dict[tuple[str, frozenset[str]], list[int]] = {}
         pairs_of: dict[tuple[str, str], set[frozenset[str]]] = {}
@@ -244,10 +251,10 @@ class Decisions:
             if row.kind in PAIR_KINDS:
                 pair = frozenset(row.images)
                 of_pair.setdefault((row.by, pair), []).append(place)
-                for image in pair:
+                for image in row.asked:
                     pairs_of.setdefault((row.by, image), set()).add(pair)
-                    if row.kind == "same" and row.from_page:
-                        found.update(new.pop((row.by, image), ()))
+                if row.kind == "same" and row.from_page:
+                    found.update(new.pop((row.by, row.subject), ()))
             elif row.kind in IMAGE_KINDS:
                 own = row.by, row.subject
                 if row.kind != "new" or row.from_page:
@@ -284,7 +291,7 @@ class Decisions:
         A `different` leaves room for another answer, and is none.
         """
         rows = (row for row in self.rows if row.kind in ("same", *IMAGE_KINDS))
-        return {(row.by, image): row.kind for row in rows for image in row.images}
+        return {(row.by, image): row.kind for row in rows for image in row.asked}
 
     @cached_property
     def linked(self) -> dict[frozenset[str], tuple[Decision, int]]:
@@ -397,7 +404,7 @@ class _LinkBuilder:
             if row.kind == "same":
                 self._join(nodes[0], nodes[1], line)
         self.new = decisions.new - set(labels)
-        for name in self.new:
+        for name in sorted(self.new):  # numbers, and names of new ones, are the same every time
             self.joined.setdefault(("image", name), {})
 
     def build(self) -> Links:

@@ -17,7 +17,8 @@ from kitbox.catalogue.catalogue_source import (
     CatalogueOptions,
     CatalogueReading,
 )
-from kitbox.competition import boxes, folder_scan, settings
+from kitbox.competition import boxes, decisions, folder_scan, settings
+from kitbox.competition.decisions import Decisions
 from kitbox.competition.image_files import photograph_of
 from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError, counted, more, readable
@@ -181,7 +182,7 @@ def with_new_boxes(opened: OpenedCatalogue) -> OpenedCatalogue:
     if opened.photographs is None:
         return opened
     workspace, root = opened.workspace, opened.workspace.photographs
-    known = set(opened.images.image_ids.tolist())
+    known = {*opened.images.image_ids.tolist(), *decisions.load(workspace.decisions).left_out}
     photographs = dict.fromkeys(photograph_of(name) for name in opened.queries.image_ids.tolist())
     animals, notes = _animals(workspace, photographs)
     left = [name for name in animals if name not in known]
@@ -225,6 +226,8 @@ def _opened(
     if listed and new:
         catalogue_changes.keep_read(workspace, new)
     _write(workspace, rows if not gone else [*rows, *gone], queries, of_lists)
+    rows, decided_notes = _in_use(rows, decisions.load(workspace.decisions))
+    notes += decided_notes
     return OpenedCatalogue(
         workspace=workspace,
         images=ImageSet(
@@ -240,6 +243,45 @@ def _opened(
         notes=tuple(notes),
         listed=of_lists,
     )
+
+
+def _in_use(
+    rows: Sequence[CatalogueRow], decided: Decisions
+) -> tuple[list[CatalogueRow], list[str]]:
+    """Return the rows that decisions.csv leaves in use, and sentences on its other decisions.
+
+    Names are those of catalogue.csv, whose history can take them back.
+    """
+    left = [row for row in rows if row.image not in decided.left_out]
+    notes = []
+    if len(left) < len(rows):
+        first = next(row.image for row in rows if row.image in decided.left_out)
+        notes.append(
+            f"left out: {counted(len(rows) - len(left), 'photograph')} of the catalogue by 'drop' "
+            f"and 'wrong' in decisions.csv, such as '{first}'"
+        )
+    if not left:
+        raise KitboxError(
+            "decisions.csv leaves no photograph of the catalogue",
+            fix="take a decision back in 'kitbox look'",
+        )
+    names = {row.individual for row in left}
+    commands = [
+        f'merge "{one}" "{stays}"'
+        for one, stays in decided.merged.items()
+        if one in names and stays in names
+    ]
+    commands += [
+        f'split "{row.individual}" "{row.image}" --into "{label}"' + " --known" * (label in names)
+        for row in left
+        if (label := decided.labels.get(row.image, row.individual)) != row.individual
+    ]
+    if commands:
+        notes.append(
+            f"decisions.csv has other names than catalogue.csv, which counts: 'kitbox catalogue "
+            f"{commands[0]}' changes it there{more(len(commands) - 1)}"
+        )
+    return left, notes
 
 
 def _merged(

@@ -7,6 +7,7 @@ from typing import Any
 
 from kitbox.catalogue import catalogue_list
 from kitbox.catalogue.catalogue_list import CatalogueRow
+from kitbox.competition import decisions
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, digest_of_file, read_json, write_json
 from kitbox.identification.photograph_answers import Answer, CandidateIndividual, Identification
@@ -17,7 +18,7 @@ _VERSION = 1
 # Digits of a probability: identified.csv has three of them.
 _DIGITS = 6
 # What answers depend on, in the order in which a change is told.
-_CAUSES = ("catalogue.csv", "boxes.csv", "a photograph")
+_CAUSES = ("decisions.csv", "catalogue.csv", "boxes.csv", "a photograph")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,10 @@ class IdentifiedRecord:
         KitboxError for a faulty catalogue.csv.
         """
         asked = [answer.image for answer in self.answers]
-        now = _causes(catalogue_list.load(workspace.catalogue), asked, digests, workspace)
+        left_out = decisions.load(workspace.decisions).left_out
+        listed = catalogue_list.load(workspace.catalogue)
+        rows = [row for row in listed if row.image not in left_out]
+        now = _causes(rows, asked, digests, workspace)
         return next((name for name in _CAUSES if now[name] != self.causes.get(name)), "")
 
 
@@ -116,9 +120,10 @@ def _causes(
     them have a note.
     """
     known = sorted(astuple(row) for row in rows if row.image in digests)
-    boxes = workspace.boxes
+    boxes, decided = workspace.boxes, decisions.load(workspace.decisions)
     names = sorted({*asked, *(row[0] for row in known)})
     found = (
+        digest_of([sorted(decided.left_out), sorted(decided.boxes.items())]),
         digest_of(known),
         digest_of_file(boxes) if boxes.is_file() else "",
         digest_of([(name, digests.get(name, "")) for name in names]),

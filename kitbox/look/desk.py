@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from kitbox.competition.decisions import IMAGE_KINDS, PAIR_KINDS, Decision
+from kitbox.competition.image_files import photograph_of
 from kitbox.dataset.candidate_labels import CandidateSearch
 from kitbox.errors import KitboxError
 from kitbox.fusion.probability_curve import ProbabilityCurve, fit_curve
@@ -18,8 +19,8 @@ from kitbox.records import Embeddings, Floats, Holdout, Strings, rows_of, string
 if TYPE_CHECKING:  # torch takes seconds to load, and a page without plugins needs none
     from kitbox.identification.photograph_answers import Answer
 
-# Individuals beside a query, and photographs of each.
-_CANDIDATES, _PHOTOGRAPHS = 10, 8
+# Known and new individuals beside a query, and photographs of each.
+_CANDIDATES, _NEW, _PHOTOGRAPHS = 10, 5, 8
 # Right and wrong first candidates that a curve of probabilities is fitted to, of each at least.
 _FEWEST = 20
 # Similarities held at a time: 64 MB of float32.
@@ -31,13 +32,15 @@ ANSWERS = ("same", "different", *IMAGE_KINDS)
 class DeskCandidate:
     """An individual that a query may show, by its label and its photographs, the best one first.
 
-    `probability` is that of 'kitbox identify', None without it.
+    `probability` is that of 'kitbox identify', None without it. Of an individual that `is_new`, of
+    photographs that were called new, the label is the first of `images`.
     """
 
     label: str
     images: tuple[str, ...]
     similarity: float
     probability: float | None = None
+    is_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Desk:
     `order` is "identified", "threshold", "probability" or "gap"; `empty` is why there is no query.
     `unused` is why answers of 'kitbox identify' are not shown, '' where they are or there are none.
     `then` is the command that takes the decisions, and `is_first` whether the page opens here.
+    `embeddings` are those of the queries without a label, which may show one new individual.
     """
 
     queries: tuple[DeskQuery, ...] = ()
@@ -76,13 +80,17 @@ class Desk:
     unused: str = ""
     then: str = ""
     is_first: bool = False
+    embeddings: Embeddings | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.queries)
 
 
 class Shown(NamedTuple):
-    """The individual that an image shows: its label, or the image's id where it has none."""
+    """The individual that an image shows: its label, or an image's id where it has none.
+
+    Of a new individual it is the id of one of its photographs.
+    """
 
     name: str
     has_label: bool
@@ -120,7 +128,9 @@ class Opinion:
             return True
         if self.same and other.same:
             return not self.same & other.same
-        return bool((self.new and other.same) or (other.new and self.same))
+        # two new photographs may show one individual
+        named = [any(shown.has_label for shown in one.same) for one in (self, other)]
+        return bool((self.new and named[1]) or (other.new and named[0]))
 
 
 # Query → person → what they decided about it.
@@ -174,7 +184,14 @@ def prepare_desk(
         query if sides[query.image] == "test" else replace(query, probability=None)
         for query in queries
     ]
-    return Desk(queries=tuple(queries), order=order, threshold=threshold, empty="")
+    unnamed = [image for image in asked if not individual(image, state).has_label]
+    return Desk(
+        queries=tuple(queries),
+        order=order,
+        threshold=threshold,
+        empty="",
+        embeddings=embeddings.of(strings(unnamed)),
+    )
 
 
 def has_test(photographs: Photographs) -> bool:
@@ -186,8 +203,44 @@ def individual(image_id: str, state: ReviewState) -> Shown:
     """Return the individual of an image; a label may be written as an image's id."""
     label = state.label(image_id) if image_id in state.photographs.rows else ""
     if label in ("", state.photographs.unknown):
-        return Shown(image_id, has_label=False)
+        number = state.links.individual_of.get(image_id, -1)
+        return Shown(state.new_individuals.get(number, image_id), has_label=False)
     return Shown(label, has_label=True)
+
+
+def with_new(desk: Desk, query: DeskQuery, state: ReviewState) -> DeskQuery:
+    """Return a query with the new individuals that were found so far among its candidates.
+
+    They come first where the query is likelier to be new than to be the first known individual, or
+    without probabilities is more similar to one of them, and else last.
+    """
+    if desk.embeddings is None or query.image not in desk.embeddings.image_ids:
+        return query
+    links, whole = state.links, photograph_of(query.image)
+    asked = strings(
+        [
+            image
+            for image in state.in_use(desk.embeddings.image_ids.tolist())
+            if links.individual_of.get(image, -1) in links.new and photograph_of(image) != whole
+        ]
+    )
+    if not len(asked):
+        return query
+    numbers = strings([str(links.individual_of[image]) for image in asked.tolist()])
+    own = strings([query.image])
+    search = CandidateSearch(asked, numbers, state.photographs.groups(asked))
+    gallery = desk.embeddings.of(search.image_ids).vectors
+    similarity = desk.embeddings.of(own).vectors @ gallery.T
+    [found] = search.candidates(similarity, _NEW, _PHOTOGRAPHS, state.photographs.groups(own))
+    new = tuple(DeskCandidate(one[1][0], *one[1:], is_new=True) for one in found)
+    known = query.candidates
+    if not known or not new:
+        leads = not known
+    elif query.new_probability is not None:
+        leads = query.new_probability > (known[0].probability or 0.0)
+    else:
+        leads = new[0].similarity > known[0].similarity
+    return replace(query, candidates=(*new, *known) if leads else (*known, *new))
 
 
 def query_of(desk: Desk, image_id: str) -> DeskQuery:
@@ -237,9 +290,7 @@ def reached(desk: Desk, state: ReviewState) -> dict[str, Shown]:
     Of queries that have a label, or that somebody decided about, there is none: these are asked of
     each person. A new individual is named by a photograph that was called new.
     """
-    links, given = state.links, opinions(desk, state)
-    new = {links.individual_of[image]: image for image in sorted(state.decisions.new)
-           if image in links.individual_of}  # fmt: skip
+    links, given, new = state.links, opinions(desk, state), state.new_individuals
     found = {}
     for query in desk.queries:
         number = links.individual_of.get(query.image, -1)
@@ -277,6 +328,8 @@ def gone(state: ReviewState) -> list[str]:
 
 def label_now(candidate: DeskCandidate, state: ReviewState) -> str:
     """Return the label of a candidate after the merges of this session."""
+    if candidate.is_new:
+        return candidate.label
     return state.decisions.merged.get(candidate.label, candidate.label)
 
 
@@ -287,6 +340,9 @@ def linked_image(candidate: DeskCandidate, state: ReviewState) -> str:
     """
     label = label_now(candidate, state)
     in_use = state.in_use(candidate.images)
+    if candidate.is_new:
+        links = state.links
+        return next((i for i in in_use if links.individual_of.get(i, -1) in links.new), "")
     return next((image for image in in_use if state.label(image) == label), "")
 
 
@@ -308,7 +364,11 @@ def refusals(
     if has_label:
         found["different" if shown == label else "same"] = already
     if not linked_image(candidate, state):
-        sentence = f"no photograph of {shown} is in use any more; start kitbox look again"
+        sentence = (
+            f"{shown} shows no new individual any more; reload the page"
+            if candidate.is_new
+            else f"no photograph of {shown} is in use any more; start kitbox look again"
+        )
         found |= dict.fromkeys(PAIR_KINDS, sentence)
     return found
 
@@ -337,7 +397,12 @@ def _rows(answer: str, query: str, image_id: str, state: ReviewState) -> list[De
         for row, _ in state.decisions.linked.values()
         if row.kind == "same" and query in row.images
         for other in row.images
-        if other != query and individual(other, state).has_label
+        # what was answered about another new photograph is not about this one
+        if other != query
+        and (
+            individual(other, state).has_label
+            or (row.subject == query and state.links.individual_of.get(other) in state.links.new)
+        )
     ]
     if answer == "new":
         return [*(Decision("different", query, other) for other in linked), Decision("new", query)]

@@ -47,9 +47,10 @@ def overview(shown: Desk, state: ReviewState, person: str) -> dict[str, Any]:
         "poor": sum(
             any(one.answer == "poor" for one in of_query.values()) for of_query in given.values()
         ),
-        "results": _results(given, person),
+        "results": _results(given, person, state),
         "disagreements": len(desk.disagreements(given)),
         "gone": desk.gone(state),
+        "contradictions": state.contradictions,
     }
 
 
@@ -60,10 +61,18 @@ def _settled(shown: Desk, state: ReviewState, person: str) -> set[str]:
     return found | desk.reached(shown, state).keys()
 
 
-def _results(given: desk.Opinions, person: str) -> dict[str, int]:
-    own = [people[person] for people in given.values() if person in people]
-    answers = Counter(one.answer for one in own)
-    individuals = {shown for one in own if one.answer == "same" for shown in one.same}
+def _results(given: desk.Opinions, person: str, state: ReviewState) -> dict[str, int]:
+    """Count the answers of a person; the same as a new photograph is new."""
+    links, answers, individuals = state.links, Counter[str](), set[str]()
+    for image, people in given.items():
+        one = people.get(person)
+        if one is None:
+            continue
+        chain = links.label_of.get(links.individual_of.get(image, -1), "")
+        labels = {shown.name for shown in one.same if shown.has_label} or {chain} - {""}
+        is_new = one.answer == "same" and not labels
+        answers["new" if is_new else one.answer] += 1
+        individuals |= labels if one.answer == "same" else set()
     found = {answer: answers[answer] for answer in ("same", *IMAGE_KINDS)}
     return found | {"individuals": len(individuals)}
 
@@ -76,7 +85,7 @@ def query(shown: Desk, place: int, state: ReviewState, person: str) -> dict[str,
     """
     if not 0 <= place < len(shown):
         raise KitboxError(f"there is no query {place + 1}; there are {len(shown)}")
-    asked = shown.queries[place]
+    asked = desk.with_new(shown, shown.queries[place], state)
     rows = desk.rows_about(asked.image, desk.query_images(shown), state)
     given = desk.opinions(shown, state)
     of_query = given.get(asked.image, {})
@@ -171,7 +180,7 @@ def _candidate(
     `refused` maps the answers that it does not take to the reason.
     """
     label = desk.label_now(candidate, state)
-    shown = desk.Shown(label, has_label=True)
+    shown = desk.individual(label, state) if candidate.is_new else desk.Shown(label, has_label=True)
     last: dict[str, Decision] = {}
     for row in rows:
         others = (image for image in row.images if image != query.image)
@@ -179,10 +188,13 @@ def _candidate(
             last[row.by] = row
     return {
         "label": label,
+        "isNew": candidate.is_new,
         "refused": desk.refusals(query, candidate, state),
         "similarity": round(candidate.similarity, 4),
         "probability": _rounded(candidate.probability),
         "images": [payloads.large_image(image, state) for image in candidate.images],
-        "photographCount": len(state.members.get(label, [])),
+        "photographCount": len(
+            candidate.images if candidate.is_new else state.members.get(label, [])
+        ),
         "answers": [signed(row) for row in last.values()],
     }

@@ -54,7 +54,7 @@ def add_desk(
         seen = body.get("seen")
         if not isinstance(seen, int) or isinstance(seen, bool):
             raise KitboxError("an answer tells how many rows about its query it has seen")
-        query = desk.query_of(shown, image)
+        query = desk.with_new(shown, desk.query_of(shown, image), session.state)
         candidate = desk.candidate_of(query, shows)
         asked = desk.query_images(shown)
         meanwhile: list[Decision] = []

@@ -226,13 +226,39 @@ class ReviewState:
         x0, y0, x1, y1 = boxes[self.photographs.rows[image_id]].tolist()
         return None if x0 != x0 else (x0, y0, x1, y1)  # NaN: it has none
 
-    @cached_property
+    @property
     def links(self) -> Links:
-        """The links of images; none where a row written by hand contradicts another one."""
-        try:
-            return _check_links(self)
-        except ContradictionError:
-            return NO_LINKS
+        """The links of images, without the rows that contradict each other."""
+        return self._sound[0]
+
+    @cached_property
+    def new_individuals(self) -> dict[int, str]:
+        """The number of each new individual → one of its photographs that were called new."""
+        number_of, new = self.links.individual_of, self.links.new
+        found = {number_of.get(image, -1): image for image in sorted(self.decisions.new)}
+        return {number: image for number, image in found.items() if number in new}
+
+    @property
+    def contradictions(self) -> tuple[str, ...]:
+        """Sentences on rows that contradict each other: typed ones, or of an older catalogue."""
+        return self._sound[1]
+
+    @property
+    def set_aside(self) -> frozenset[int]:
+        """The lines of the rows that contradict each other; no other decision waits for them."""
+        return self._sound[2]
+
+    @cached_property
+    def _sound(self) -> tuple[Links, tuple[str, ...], frozenset[int]]:
+        sentences, aside = list[str](), frozenset[int]()
+        while True:
+            try:
+                return _check_links(self, aside), tuple(sentences), aside
+            except ContradictionError as error:
+                sentences.append(str(error))
+                if aside.issuperset(error.lines):
+                    return NO_LINKS, tuple(sentences), aside
+                aside = aside.union(error.lines)
 
     @cached_property
     def own_pairs(self) -> dict[tuple[str, frozenset[str]], str]:
@@ -318,7 +344,7 @@ def check_decision(decision: Decision, state: ReviewState) -> None:
         _check_new(subject, state)
     if kind != "fine":
         try:
-            _check_links(state.with_decision(decision))
+            _check_links(state.with_decision(decision), state.set_aside)
         except ContradictionError as error:  # its line is not written, and rows have no lines here
             fix = error.fix.replace("correct or remove a row", "take an earlier decision back")
             raise KitboxError(error.what, fix=fix) from error
@@ -366,7 +392,7 @@ def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:
                 )
     decided = Decisions(tuple(remaining), state.decisions.path, tuple(lines))
     try:
-        _check_links(ReviewState(state.photographs, decided))
+        _check_links(ReviewState(state.photographs, decided), state.set_aside)
     except ContradictionError as error:
         later = [line for line in error.lines if line > first]
         if not later:
@@ -382,22 +408,29 @@ def _since(row: Decision) -> str:
     return f"'{row.words}' was decided since; take that back first"
 
 
-def _check_links(state: ReviewState) -> Links:
-    """Return the links of images; raise KitboxError if they contradict each other or the labels."""
-    linked = {image_id for pair in state.decisions.linked for image_id in pair}
-    linked |= state.decisions.new
+def _check_links(state: ReviewState, aside: frozenset[int] = frozenset()) -> Links:
+    """Return the links of images without those of the lines set `aside`.
+
+    Raises KitboxError if they contradict each other or the labels.
+    """
+    decided = state.decisions
+    if aside:
+        numbered = zip(decided.rows, decided.lines, strict=True)
+        kept = [pair for pair in numbered if pair[1] not in aside]
+        rows = tuple(row for row, _ in kept)
+        decided = Decisions(rows, decided.path, tuple(line for _, line in kept))
+    linked = {image_id for pair in decided.linked for image_id in pair}
+    linked |= decided.new
     linked &= set(state.photographs.rows)
     labels = {image_id: state.label(image_id) for image_id in linked - state.dropped - state.wrong}
     unnamed = ("", state.photographs.unknown)
     # only labels of linked images can contradict a link
-    return state.decisions.link(
-        {image: label for image, label in labels.items() if label not in unnamed}
-    )
+    return decided.link({image: label for image, label in labels.items() if label not in unnamed})
 
 
 def _check_new(image_id: str, state: ReviewState) -> None:
     """Raise KitboxError for an image that a label or a link makes one of a known individual."""
-    links = _check_links(state)
+    links = state.links
     label = state.label(image_id)
     if label in ("", state.photographs.unknown) or state.is_excluded(image_id):
         label = links.label_of.get(links.individual_of.get(image_id, -1), "")

@@ -226,9 +226,7 @@ def _notes(fit: "_Fit", others: "Sequence[_Fit]") -> Iterator[str]:
     parts = [f"the network is in it also as {other.place}" for other in others]
     if parts:
         parts[-1] += f" (taken is {fit.place})" if fit.place else " (taken is the first)"
-    if fit.classifier:
-        parts.append(f"the classifier: {_shown(fit.classifier)}")
-    if fit.left_over:
+    if fit.left_over:  # not of the classifier, which no network here takes
         many = "s" if len(fit.left_over) > 1 else ""
         parts.append(
             f"{len(fit.left_over)} tensor{many} beside the backbone's: {_shown(fit.left_over)}"

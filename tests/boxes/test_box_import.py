@@ -530,6 +530,11 @@ def test_animals_of_megadetector_are_taken_from_a_confidence_on(
         'images with several boxes: 1; all are written, and several_boxes = "best" in kitbox.toml '
         "chooses",
     ]
+    assert found.notes("best", catalogue=True)[-1] == (
+        "images with several boxes: 1; all are written, and each is an animal of its own to "
+        "'kitbox identify'; of a photograph that the catalogue has whole, several_boxes = \"best\" "
+        "in kitbox.toml chooses"
+    )
     less = "its boxes are of another category or of less confidence"
     assert [(f.kind, f.where, f.what) for f in found.findings] == [
         ("without", "md.json image 3", f"image '2.jpg' has no box: {less}"),

@@ -1,6 +1,7 @@
 """The catalogue as a Camtrap DP package."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,8 @@ def test_what_a_camtrap_package_lacks_is_told(tmp_path: Path) -> None:
 def test_places_and_time_zones_are_checked(tmp_path: Path) -> None:
     with pytest.raises(KitboxError, match="there is no time zone 'Oslo'; write one like Europe"):
         camtrap_package.write_camtrap(ROWS, tmp_path, timezone="Oslo")
-    with pytest.raises(KitboxError, match="the place '' has no coordinates"):
-        camtrap_package.write_camtrap(ROWS, tmp_path, places={"Bay": Place(0, 0)})
+    with pytest.raises(KitboxError, match="the place 'Bay' has no coordinates"):
+        camtrap_package.write_camtrap(ROWS, tmp_path, places={"North": Place(0, 0)})
     path = tmp_path / "places.csv"
     path.write_text("place,latitude,longitude\nBay,69.5,18\n")
     assert camtrap_package.read_places(path) == {"Bay": Place(69.5, 18.0)}
@@ -117,6 +118,18 @@ def test_places_and_time_zones_are_checked(tmp_path: Path) -> None:
         path.write_text(f"place,latitude,longitude\nBay,{degrees}\n")
         with pytest.raises(KitboxError, match=f"line 2: .*{expected}"):
             camtrap_package.read_places(path)
+
+
+def test_photographs_without_a_place_are_left_out_where_places_are_given(tmp_path: Path) -> None:
+    written = camtrap_package.write_camtrap(ROWS, tmp_path / "dp", places={"Bay": Place(0, 0)})
+    [note] = [note for note in written.notes if "a place" in note]
+    assert note.startswith("left out: 1 photograph without a place")
+    deployments = cells(tmp_path / "dp" / "deployments.csv")[1:]
+    assert [row[0] for row in deployments] == ["Bay"]
+    assert written.rows == len(cells(tmp_path / "dp" / "observations.csv")) - 1
+    nowhere = [replace(row, place="") for row in ROWS]
+    with pytest.raises(KitboxError, match=r"catalogue.csv: no photograph with a day has a place"):
+        camtrap_package.write_camtrap(nowhere, tmp_path / "dp", places={"Bay": Place(0, 0)})
 
 
 def test_two_animals_in_a_photograph_share_its_file(tmp_path: Path) -> None:

@@ -191,3 +191,10 @@ def test_a_photograph_of_two_individuals_is_refused() -> None:
     )
     with pytest.raises(KitboxError, match="are the same individual by lines 2 and 3"):
         confirmations.decided(decided, ROWS)
+
+
+def test_new_individuals_are_in_the_order_of_their_photographs() -> None:
+    images = [f"{number}.jpg" for number in range(9)]
+    decided = Decisions(tuple(Decision("new", image) for image in reversed(images)))
+    found = confirmations.named(confirmations.decided(decided, ()).rows, images)
+    assert [one.image for one in found] == [one.individual for one in found] == images

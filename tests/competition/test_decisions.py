@@ -615,6 +615,16 @@ def test_who_cannot_tell_any_more_takes_back_an_own_link_and_an_own_new_one(last
     assert again.digest == by_anna(("same", "x", "a1")).digest
 
 
+def test_an_answer_about_a_photograph_is_none_about_the_new_one_beside_it() -> None:
+    joined = by_anna(("new", "x"), ("same", "y", "x"))
+    assert joined.new == {"x"}
+    assert joined.answers == {("Anna", "x"): "new", ("Anna", "y"): "same"}
+    later = by_anna(("new", "x"), ("same", "y", "x"), ("poor", "x"))
+    assert later.new == frozenset()
+    assert frozenset({"x", "y"}) in later.linked
+    assert not by_anna(("new", "x"), ("same", "y", "x"), ("new", "y")).linked
+
+
 def test_a_new_individual_that_was_found_does_not_come_back() -> None:
     settings = competition().images
     rows = (("new", "x"), ("same", "x", "a1"), ("different", "x", "a1"))

@@ -401,3 +401,34 @@ def test_photographs_that_are_read_later_have_a_row_of_the_history(tmp_path: Pat
     assert [str(one) for one in catalogue_changes.load(workspace)] == [
         "change 1, read 'w_1': 1 photograph"
     ]
+
+
+def test_decisions_leave_photographs_out_and_names_to_the_catalogue(tmp_path: Path) -> None:
+    draw_catalogue(tmp_path, individuals=3)
+    card = draw_card(tmp_path)
+    before = opened(tmp_path, card)
+    header, decided = "decision,subject,value,note\n", before.workspace.decisions
+    dropped = ("whales/w_0/0_0.png", "whales/w_1/1_1.png")
+    decided.write_text(f"{header}drop,{dropped[0]},,\nwrong,{dropped[1]},,\n")
+    # what is left out is still of the catalogue, and no photograph to identify
+    found = opened(tmp_path, card, tmp_path / "whales" / "w_2" / "2_0.png")
+    left = [image for image in before.images.image_ids.tolist() if image not in dropped]
+    assert found.images.image_ids.tolist() == left
+    assert found.queries.image_ids.tolist() == before.queries.image_ids.tolist()
+    [note] = [note for note in found.notes if "decisions.csv" in note]
+    assert note == (
+        "left out: 2 photographs of the catalogue by 'drop' and 'wrong' in decisions.csv, such as "
+        "'whales/w_0/0_0.png'"
+    )
+    assert len(catalogue_list.load(found.workspace.catalogue)) == len(before.images)
+    decided.write_text(f"{header}merge,w_1,w_2,\nlabel,whales/w_0/0_0.png,w_2,\n")
+    found = opened(tmp_path, card)
+    assert found.individuals.tolist() == before.individuals.tolist()
+    [note] = [note for note in found.notes if "decisions.csv" in note]
+    assert note == (
+        "decisions.csv has other names than catalogue.csv, which counts: 'kitbox catalogue merge "
+        '"w_1" "w_2"\' changes it there; 1 more like it'
+    )
+    decided.write_text(header + "".join(f"drop,{image},,\n" for image in before.images.image_ids))
+    with pytest.raises(KitboxError, match=r"decisions.csv leaves no photograph of the catalogue"):
+        opened(tmp_path, card)

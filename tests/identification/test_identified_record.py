@@ -69,6 +69,12 @@ def test_what_changed_since_is_named(drawn: Identification) -> None:
     workspace.boxes.write_text("image,x0,y0,x1,y1\n")
     assert record.changed_since(workspace, digests) == "boxes.csv"
     workspace.boxes.unlink()
+    for row in ("drop,whales/w_0/0_0.png,", "box,whales/w_0/0_0.png,1 2 30 40"):
+        workspace.decisions.write_text(f"decision,subject,value,note\n{row},\n")
+        assert record.changed_since(workspace, digests) == "decisions.csv"
+    workspace.decisions.write_text("decision,subject,value,note\nnew,card/k_0.png,,\n")
+    assert record.changed_since(workspace, digests) == ""
+    workspace.decisions.unlink()
     asked = record.answers[0]
     written = asked.path.read_bytes()
     picture(asked.path, 3, 3)

@@ -269,3 +269,26 @@ def test_a_contradiction_of_three_people_names_them(session: DecisionSession) ->
         "Anna's 'same t_0.png t_1.png' and Ben's 'same t_1.png t_2.png'; "
         "take an earlier decision back"
     )
+
+
+def test_rows_that_contradict_each_other_stop_no_other_decision(session: DecisionSession) -> None:
+    first = Decision("same", "t_0.png", "t_1.png")
+    session.decide([first])
+    # typed, or made wrong by what the catalogue has since
+    decisions.add(session.path, Decision("same", "0_0.png", "1_0.png"))
+    state = session.state
+    assert state.links.individual_of == {"t_0.png": 0, "t_1.png": 0}
+    [sentence] = state.contradictions
+    assert "'0_0.png' of 'w_0' and '1_0.png' of 'w_1' are the same individual by line 3" in sentence
+    session.decide([Decision("same", "t_2.png", "0_0.png"), Decision("new", "t_3.png")])
+    session.take_back(first)
+    session.undo()
+    with pytest.raises(
+        KitboxError, match=r"'0_1.png' of 'w_0' and '2_0.png' of 'w_2' are the same"
+    ):
+        session.decide([Decision("same", "0_1.png", "2_0.png")])
+    session.decide([Decision("same", "t_0.png", "0_0.png")])
+    with pytest.raises(KitboxError, match=r"are the same individual by"):
+        session.decide([Decision("same", "t_0.png", "1_0.png")])
+    session.take_back(Decision("same", "0_0.png", "1_0.png"))
+    assert session.state.contradictions == ()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kitbox.catalogue import confirmations
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision, Decisions
 from kitbox.errors import KitboxError
@@ -405,3 +406,95 @@ def test_a_label_that_is_written_as_an_image_id_is_a_label(session: DecisionSess
     query = desk.query_of(found, "t_0.png")
     assert "0_0.png" in {one.label for query in found.queries for one in query.candidates}
     assert answer_rows("new", query, None, state)[0] == Decision("different", "t_0.png", "0_0.png")
+
+
+def test_new_individuals_that_were_found_are_candidates_of_later_queries(
+    session: DecisionSession,
+) -> None:
+    workspace, photographs = Workspace(session.path.parent), session.photographs
+    found = desk_of(session.state)
+    anna = DecisionSession(workspace, photographs, "Anna")
+
+    def candidates(image: str) -> DeskQuery:
+        return desk.with_new(found, desk.query_of(found, image), anna.state)
+
+    def answer(kind: str, image: str, shown: str = "") -> None:
+        query = candidates(image)
+        candidate = desk.candidate_of(query, shown)
+        anna.decide_by(lambda state: answer_rows(kind, query, candidate, state))
+
+    assert not any(one.is_new for one in candidates("unknown.png").candidates)
+    answer("new", "t_1.png")
+    answer("new", "t_4.png")
+    # likelier than the first known individual: at 25 degrees, w_0 at 3 and t_1 at 25.6
+    first = candidates("unknown.png").candidates[0]
+    assert (first.is_new, first.label, first.images) == (True, "t_1.png", ("t_1.png",))
+    assert first.similarity == pytest.approx(cos(radians(0.6)))
+    last = candidates("t_3.png").candidates[-2:]
+    assert [(one.is_new, one.label) for one in last] == [(True, "t_4.png"), (True, "t_1.png")]
+    assert [one.label for one in candidates("t_1.png").candidates if one.is_new] == ["t_4.png"]
+    answer("same", "unknown.png", "t_1.png")
+    answer("different", "t_5.png", "t_4.png")
+    answer("same", "t_5.png", "unknown.png")
+    state = anna.state
+    assert state.decisions.new == {"t_1.png", "t_4.png"}
+    given = opinions(found, state)
+    assert given["t_5.png"]["Anna"].same == {Shown("t_1.png", has_label=False)}
+    assert given["t_5.png"]["Anna"].different == {Shown("t_4.png", has_label=False)}
+    assert desk_payloads.overview(found, state, "Anna")["results"] == {
+        "same": 0, "new": 4, "unsure": 0, "poor": 0, "individuals": 0
+    }  # fmt: skip
+    added = confirmations.decided(state.decisions, ())
+    groups: dict[str, list[str]] = {}
+    for one in added.rows:
+        groups.setdefault(one.group, []).append(one.image)
+    assert sorted(map(sorted, groups.values())) == [
+        ["t_1.png", "t_5.png", "unknown.png"], ["t_4.png"]
+    ]  # fmt: skip
+    # a later answer about one of them alone: the others stay one new individual, or follow
+    answer("new", "unknown.png")
+    assert anna.state.decisions.new == {"t_1.png", "t_4.png", "unknown.png"}
+    answer("same", "t_1.png", "1_0.png")
+    state = anna.state
+    assert state.links.label_of[state.links.individual_of["t_1.png"]] == "w_1"
+    answer("new", "t_6.png")
+    answer("same", "unknown.png", "t_6.png")
+    answer("same", "unknown.png", "2_0.png")  # the last answer counts, and is not about t_6
+    state = anna.state
+    assert state.links.label_of[state.links.individual_of["unknown.png"]] == "w_2"
+    assert state.links.individual_of["t_6.png"] in state.links.new
+
+
+def test_a_new_individual_leads_where_the_query_is_likelier_new_than_known(
+    session: DecisionSession,
+) -> None:
+    photographs = session.photographs
+    state = state_of(photographs, ("new", "t_1.png", "", "Anna"))
+    answers = [answer_of("t_0.png", 0.5, w_0=0.4), answer_of("t_2.png", 0.3, w_2=0.4)]
+    found = prepare_desk(circle_embeddings(photographs), state, None, answers=answers)
+    for image, labels in (("t_0.png", ["t_1.png", "w_0"]), ("t_2.png", ["w_2", "t_1.png"])):
+        query = desk.with_new(found, desk.query_of(found, image), state)
+        assert [one.label for one in query.candidates] == labels
+    gone = query.candidates[-1]
+    known = state_of(photographs, ("same", "t_1.png", "0_0.png", "Anna"))
+    with pytest.raises(KitboxError, match=r"t_1.png shows no new individual any more; reload"):
+        answer_rows("same", query, gone, known)
+
+
+def test_of_two_animals_in_a_photograph_neither_is_a_candidate_of_the_other(
+    session: DecisionSession,
+) -> None:
+    photographs = session.photographs
+    state = state_of(photographs, ("new", "t_1.png", "", "Anna"))
+    names = {"t_0.png": "t_1.png#2"}
+    ids = [names.get(image, image) for image in photographs.images.image_ids.tolist()]
+    both = replace(photographs, images=replace(photographs.images, image_ids=strings(ids)))
+    found = replace(desk_of(state), embeddings=circle_embeddings(photographs))
+    assert found.embeddings is not None
+    ids = [names.get(image, image) for image in found.embeddings.image_ids.tolist()]
+    found = replace(found, embeddings=Embeddings(strings(ids), found.embeddings.vectors))
+    query = desk.with_new(found, DeskQuery("t_1.png#2", ()), state_of(both, *ROWS_NEW))
+    assert query.candidates == ()
+
+
+ROWS_NEW = (("new", "t_1.png", "", "Anna"),)

@@ -269,3 +269,42 @@ def test_the_results_of_a_person_are_counted(anna: PageClient) -> None:
     assert anna.get("/api/desk").json["results"] == {
         "same": 3, "new": 1, "unsure": 0, "poor": 1, "individuals": 2
     }  # fmt: skip
+
+
+def test_a_new_individual_is_a_candidate_of_the_next_query_of_another_person(
+    anna: PageClient, ben: PageClient, session: DecisionSession
+) -> None:
+    answer(anna, "new", "", "t_1.png")
+    place = next(
+        place
+        for place in range(9)
+        if ben.get("/api/desk/query", {"place": place}).json["image"]["id"] == "unknown.png"
+    )
+    query = ben.get("/api/desk/query", {"place": place}).json
+    best = query["candidates"][0]
+    assert (best["label"], best["isNew"], best["photographCount"]) == ("t_1.png", True, 1)
+    assert not any(one["isNew"] for one in query["candidates"][1:])
+    written = answer(ben, "same", "t_1.png", "unknown.png")["written"]
+    assert [(row["kind"], row["subject"], row["value"]) for row in written] == [
+        ("same", "unknown.png", "t_1.png")
+    ]
+    query = ben.get("/api/desk/query", {"place": place}).json
+    assert [(row["by"], row["kind"]) for row in query["candidates"][0]["answers"]] == [
+        ("Ben", "same")
+    ]
+    assert ben.get("/api/desk").json["results"]["new"] == 1
+    assert ben.get("/api/desk").json["disagreements"] == 0
+    assert session.state.new_individuals == {
+        session.state.links.individual_of["unknown.png"]: "t_1.png"
+    }
+
+
+def test_rows_that_contradict_each_other_are_told_and_stop_nobody(
+    anna: PageClient, session: DecisionSession
+) -> None:
+    assert anna.get("/api/desk").json["contradictions"] == []
+    decisions.add(session.path, Decision("same", "0_0.png", "1_0.png"))
+    [sentence] = anna.get("/api/desk").json["contradictions"]
+    assert "'0_0.png' of 'w_0' and '1_0.png' of 'w_1' are the same individual" in sentence
+    assert answer(anna, "same")["written"]
+    assert anna.post("/api/undo", {}).status_code == 200

@@ -28,6 +28,9 @@ const HINTS = [
   ["+ − 0", "zoom"], ["i j k l", "move"], ["z", "boxes"], ["Enter", "merge, relabel"], ["?", "all keys"],
 ];
 
+// A new individual has no label; one of its photographs stands for it.
+const nameOf = ({ label, isNew }) => (isNew ? `new, as ${label}` : label);
+
 export const person = (name) => name || "somebody";
 
 // "Anna: w_3" or "Anna: new, not w_1"
@@ -141,6 +144,7 @@ export class DeskView {
         query.disagree ? make("b", { class: "alarm", text: "people disagree" }) : null,
         desk.disagreements ? make("a", { class: "alarm disagreements", href: "#/disagreements", text: `${desk.disagreements} disagreement${desk.disagreements > 1 ? "s" : ""} (g)` }) : null,
         desk.unused ? make("span", { class: "alarm", text: desk.unused }) : null,
+        desk.contradictions.length ? make("span", { class: "alarm", title: desk.contradictions.join("\n"), text: `decisions that contradict each other do not count: ${desk.contradictions[0]}` }) : null,
         desk.gone.length ? make("span", { class: "alarm", title: desk.gone.join("\n"), text: `decisions about ${desk.gone.length} photograph${desk.gone.length > 1 ? "s that are" : " that is"} gone stay in decisions.csv` }) : null));
   }
 
@@ -164,7 +168,7 @@ export class DeskView {
     return make("article", { class: `card${this.isOut(candidate) ? " out" : ""}`, "aria-label": "Candidate" },
       this.bench.right.element,
       make("div", { class: "about" }, make("div", { class: "caption" },
-        labelChip(candidate.label, this.page.overview.unknown),
+        candidate.isNew ? make("span", { class: "chip none", text: "new individual" }) : labelChip(candidate.label, this.page.overview.unknown),
         candidate.probability === null ? null : make("span", { class: "probability", title: `The probability that the query shows ${candidate.label}, by kitbox identify` }, "probability ", make("b", { text: formatSimilarity(candidate.probability) })),
         make("span", { class: "soft", text: `${this.current + 1} of ${this.query.candidates.length}, similarity ${formatSimilarity(candidate.similarity)}` }),
         make("span", { class: "soft", text: `${candidate.photographCount} photograph${candidate.photographCount === 1 ? "" : "s"}` }),
@@ -188,17 +192,17 @@ export class DeskView {
       const button = make("button", {
         type: "button", role: "listitem", "aria-current": place === this.current ? "true" : false,
         class: `candidate${place === this.current ? " chosen" : ""}${this.isOut(candidate) ? " out" : ""}`,
-        title: candidate.label, onclick: () => this.page.run(() => this.choose(place)),
+        title: nameOf(candidate), onclick: () => this.page.run(() => this.choose(place)),
       },
         thumbnailPicture(candidate.images[0]),
-        make("span", { class: "line" }, make("b", { text: candidate.label })), make("span", { class: "value", text: own ? SHORT[own.kind] : formatSimilarity(candidate.probability ?? candidate.similarity) }));
+        make("span", { class: "line" }, make("b", { text: nameOf(candidate) })), make("span", { class: "value", text: own ? SHORT[own.kind] : formatSimilarity(candidate.probability ?? candidate.similarity) }));
       if (place === this.current) queueMicrotask(() => button.scrollIntoView({ block: "nearest", inline: "nearest" }));
       return button;
     }));
   }
 
   bar() {
-    const { label } = this.candidate ?? { label: "" };
+    const label = this.candidate ? nameOf(this.candidate) : "";
     return this.page.buttonBar([
       ["s", "Same", label ? `it is ${label}` : "no candidate"], ["d", "Different", label ? `not ${label}` : "no candidate"],
       ["n", "New", "none of them"], ["c", "Cannot tell", "not asked again"],
@@ -280,7 +284,7 @@ export class DeskView {
       query: query.image.id, answer, seen: query.seen, candidate: candidate?.images[0].id ?? "",
     });
     this.page.noteDecided(reply, this.address);
-    const said = answer === "different" || answer === "same" ? `${SHORT[answer]}: ${candidate.label}` : SHORT[answer];
+    const said = answer === "different" || answer === "same" ? `${SHORT[answer]}: ${nameOf(candidate)}` : SHORT[answer];
     const meanwhile = reply.meanwhile.map(({ kind, value, by, time }) => `${person(by)} decided meanwhile: ${SHORT[kind]}${value ? ` ${value}` : ""}${time ? ` (${time.slice(11, 16)} UTC)` : ""}`);
     const done = reply.written.length ? `${said} · u takes it back` : `Already decided: ${said}`;
     this.page.showMessage([...meanwhile, done].join(" · "), meanwhile.length > 0);

@@ -49,8 +49,9 @@ export class DeskSummaryView {
   }
 
   remarks() {
-    const { disagreements, gone, unused } = this.desk;
+    const { contradictions, disagreements, gone, unused } = this.desk;
     return [
+      contradictions.map((text) => make("p", { class: "alarm", text: `These decisions contradict each other and do not count: ${text}` })),
       disagreements ? make("p", {}, make("a", { class: "alarm", href: "#/disagreements", text: `${count(disagreements, "query", "queries")} about which people disagree (g)` })) : null,
       gone.length ? make("p", { class: "alarm", text: `${count(gone.length, "photograph", "photographs")} of decisions that no list has any more, such as ${gone[0]}; the decisions stay in decisions.csv` }) : null,
       unused ? make("p", { class: "alarm", text: unused }) : null,
