@@ -455,3 +455,16 @@ def safe_cell(cell: object) -> object:
 def plain_cell(cell: str) -> str:
     """Return the text of a cell without the apostrophe that `write_rows` puts before a formula."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def check_name(name: str, path: Path) -> None:
+    """Raise KitboxError for an image whose name a list that people type into does not keep.
+
+    Blanks around a cell are no part of it there.
+    """
+    if name != name.strip() or "\r" in name:
+        raise KitboxError(
+            f"image {name!r} has blanks around its name or a line end in it, which {path.name} "
+            "cannot hold",
+            fix="rename the file, and correct its name in the lists",
+        )

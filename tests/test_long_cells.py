@@ -13,6 +13,7 @@ from kitbox.competition import folder_scan, image_files, list_entries
 from kitbox.dataset import label_checks
 from kitbox.embedding import vector_tables
 from kitbox.errors import did_you_mean
+from kitbox.plugin.discovery import Terms
 from kitbox.submission import csv_format
 
 PARTS = (
@@ -65,6 +66,12 @@ def test_a_list_with_long_cells_is_read(tmp_path: Path) -> None:
     long = [text.replace('"', "'") for text in TEXTS]
     tables.write_rows(path, [("image", "label"), *(("a.jpg", text) for text in long)])
     assert [row["label"] for _, row in tables.read_rows(path, ("image", "label"))] == long
+
+
+def test_the_terms_of_weights_are_read_at_once_in_a_long_docstring() -> None:
+    long = "Weights: " * 20_000
+    assert Terms.of(long) == Terms()
+    assert Terms.of(f"{long}timm; licence MIT, by X.") == Terms("timm", "MIT")
 
 
 @pytest.mark.parametrize(

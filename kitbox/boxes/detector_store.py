@@ -208,13 +208,13 @@ def load_detections(path: Path) -> dict[str, Detections]:
             row = parse_json(line)
         except ValueError:
             continue
+        if isinstance(row, dict) and row.pop(_CHECKSUM, None) not in (None, _checksum(row)):
+            changed += 1
+            continue
         try:
             found = check(_Found, row, where=str(path))
         except KitboxError as error:
             raise damaged_error(path) from error
-        if row.pop(_CHECKSUM, None) not in (None, _checksum(row)):
-            changed += 1
-            continue
         if len(found.boxes) != len(found.confidences):
             raise damaged_error(path)
         boxes = np.array(found.boxes, dtype=np.float32).reshape(-1, 4)

@@ -560,7 +560,8 @@ def add(path: Path, *decisions: Decision) -> None:
 
     The file keeps its order of columns and everything written by hand; columns `by` and `time` are
     added where a decision has them. Several processes may add at once. Raises KitboxError for a
-    file that is no list of decisions or cannot be written.
+    file that is no list of decisions or cannot be written, and for an image with blanks around its
+    name.
     """
     if decisions:
         with _locked(path):
@@ -582,6 +583,8 @@ def add_chosen(
 
 
 def _append(path: Path, decisions: Sequence[Decision]) -> None:
+    for image in (image for decision in decisions for image in decision.images):
+        tables.check_name(image, path)
     signed = any(decision.by or decision.time for decision in decisions)
     empty = not path.exists() or not read_text(path).strip()
     if empty:

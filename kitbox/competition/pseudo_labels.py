@@ -104,8 +104,10 @@ def save(path: Path, rows: Sequence[PseudoLabel]) -> Path | None:
     """Write rows, whole or not at all, sorted by image; return the backup of the file before.
 
     A file with other rows is backed up beside it, as pseudo.1.csv: users may have edited it, and
-    networks were trained on it.
+    networks were trained on it. Raises KitboxError for an image with blanks around its name.
     """
+    for row in rows:
+        tables.check_name(row.image_id, path)
     text = _text(rows)
     before = path.read_bytes() if path.is_file() else b""
     backup = None

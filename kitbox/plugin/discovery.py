@@ -19,9 +19,11 @@ from kitbox.plugin.plugin import Plugin
 from kitbox.value import explain
 from kitbox.workspace import Workspace
 
-# "Weights: SOURCE; licence NAME, more about it."
+# "Weights: SOURCE; licence NAME, more about it." No source goes on past the next "Weights: ", so
+# that the time does not grow with the square of a docstring.
 _TERMS = re.compile(
-    r"(?:^|.* )Weights: (?P<source>[^;]+); licen[cs]e (?P<licence>(?:[^,:;(.]|\.(?=\S))+)"
+    r"(?:^|.* )Weights: (?P<source>(?:(?!Weights: )[^;])+); "
+    r"licen[cs]e (?P<licence>(?:[^,:;(.]|\.(?=\S))+)"
 )
 _MEND = "mend the file, or move it out of the folder"
 

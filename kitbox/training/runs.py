@@ -193,9 +193,8 @@ class Run:
 
     @property
     def gone(self) -> Path | None:
-        """The checkpoint that a finished run had and has no more, None where it has all."""
-        had = [self.last, *([self.best] if self.has_best else [])]
-        return next((path for path in had if not path.is_file()), None)
+        """The last checkpoint of a finished run where it is there no more, else None."""
+        return None if self.last.is_file() else self.last
 
     @property
     def has_best(self) -> bool:
@@ -538,6 +537,8 @@ def _read(run: Run, which: str = "last", command: str = "") -> Checkpoint:
     if not command:
         on = load_key(run).on
         command = f"run 'kitbox train {run.folder.parent.name}{' --on all' if on == 'all' else ''}'"
+    if path == run.best:  # a training that still has its last network begins again only if told to
+        command = command.removesuffix("'") + " --fresh'"
     if not path.is_file():
         raise KitboxError(f"the checkpoint {path} is gone", fix=f"{command} to train it again")
     recorded = run.digests(path)

@@ -36,7 +36,7 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
 
     A run's folder is named by everything that determines its result. The same command resumes it
     after the last finished epoch, to the same weights as without an interruption; the checkpoint
-    of a finished run is returned at once, and one that is gone is trained again.
+    of a finished run is returned at once, and trained again where it is gone.
 
     Raises KitboxError for weights that do not fit, an empty training set, batches that processes
     cannot share, a damaged checkpoint or state, and a loss that is no longer a number.

@@ -45,6 +45,9 @@ def test_a_changed_detection_is_left_out_and_told(tmp_path: Path) -> None:
     path.write_text(whole.replace('"a"', '"z"', 1))  # those of another image
     with pytest.warns(KitboxWarning, match=r"is damaged in 1 line"):
         assert list(detector_store.load_detections(path)) == ["b", "c"]
+    path.write_text(whole.replace('"size"', '"sizf"', 1))
+    with pytest.warns(KitboxWarning, match=r"is damaged in 1 line"):
+        assert list(detector_store.load_detections(path)) == ["b", "c"]
     path.write_text(re.sub(r', "checksum": "\w{8}"', "", whole))  # of an earlier release
     assert list(detector_store.load_detections(path)) == ["a", "b", "c"]
 

@@ -11,6 +11,7 @@ from kitbox.competition import boxes, decisions, pseudo_labels
 from kitbox.competition.boxes import Box
 from kitbox.competition.decisions import Decision
 from kitbox.competition.pseudo_labels import PseudoLabel
+from kitbox.errors import KitboxError
 
 NAMES = ("=1+1.jpg", "@x.jpg", "+1.jpg", "-1.jpg", "'=x.jpg")
 
@@ -43,3 +44,28 @@ def test_a_name_is_no_formula_in_boxes_decisions_and_pseudo_labels(
     assert decisions.load(tmp_path / "decisions.csv").rows == (decision,)
     assert decisions.remove(tmp_path / "decisions.csv", decision)
     assert pseudo_labels.load(tmp_path / "pseudo.csv") == (label,)
+
+
+@pytest.mark.parametrize("name", ["\tx.jpg", "\t=x.jpg", " x.jpg", "x.jpg ", "x\ry.jpg"])
+def test_lists_that_people_type_into_refuse_a_name_that_they_would_change(
+    tmp_path: Path, name: str
+) -> None:
+    label = PseudoLabel(
+        image_id=name, label="w", confidence=0.9, gap=0.1, round=1, source="a", on="all"
+    )
+    for write in (
+        lambda: decisions.add(tmp_path / "decisions.csv", Decision("drop", name)),
+        lambda: decisions.add(tmp_path / "decisions.csv", Decision("same", "a.jpg", name)),
+        lambda: pseudo_labels.save(tmp_path / "pseudo.csv", [label]),
+    ):
+        with pytest.raises(KitboxError, match=r"rename the file") as caught:
+            write()
+        assert repr(name) in str(caught.value)
+    assert not [*tmp_path.glob("*.csv")]
+
+
+def test_boxes_keep_a_name_that_begins_with_a_tab(tmp_path: Path) -> None:
+    box = Box("\tx.jpg", (1.0, 2.0, 30.0, 40.0), 0.5, "\ta")
+    boxes.replace(tmp_path / "boxes.csv", box.source, [box])
+    assert not [cell for cell in first_cells(tmp_path / "boxes.csv") if cell[:1] == "\t"]
+    assert boxes.read_file(tmp_path / "boxes.csv", "") == [box]

@@ -178,7 +178,7 @@ def test_a_trained_plugin_still_compares_photographs_after_decisions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, _ = competition_on_disk(tmp_path)
-    write_plugin(workspace, "plain", epochs=0)
+    write_plugin(workspace, "plain", epochs=1)
     monkeypatch.chdir(workspace.root)
     run = ("--device", "cpu", "--precision", "32", "--workers", "0")
     trained = CliRunner().invoke(app, ["train", "plain", *run])
@@ -203,6 +203,7 @@ def test_a_trained_plugin_still_compares_photographs_after_decisions(
         shown = CliRunner().invoke(app, ["look", "plain", "--no-browser", "--port", "0", *run])
         assert shown.exit_code == 0, shown.output + repr(shown.exception)
         assert f"done; {number} decisions in " in shown.stderr
+        assert ("trained before decisions.csv changed: plain" in shown.stderr) == (number == 2)
 
 
 def test_the_error_for_an_untrained_plugin_names_the_train_command(tmp_path: Path) -> None:

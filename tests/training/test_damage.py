@@ -100,10 +100,8 @@ def test_a_damaged_checkpoint_is_told_wherever_it_is_read(place: Place, damage: 
     for path, which in ((run.last, "last"), (run.best, "best")):
         whole = path.read_bytes()
         path.write_bytes(damage(whole))
-        told = (
-            f"the checkpoint {path} is damaged; remove it, and run 'kitbox train tiny' to train "
-            "it again"
-        )
+        command = "kitbox train tiny" + " --fresh" * (which == "best")
+        told = f"the checkpoint {path} is damaged; remove it, and run '{command}' to train it again"
         with pytest.raises(KitboxError) as caught:
             find(place, which)
         assert str(caught.value) == told
@@ -114,23 +112,33 @@ def test_a_damaged_checkpoint_is_told_wherever_it_is_read(place: Place, damage: 
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("name", ["last", "best"])
-def test_a_checkpoint_that_is_gone_is_trained_again_to_the_same_bytes(
-    place: Place, name: str
-) -> None:
+def test_a_last_checkpoint_that_is_gone_is_trained_again_to_the_same_bytes(place: Place) -> None:
     run = run_of(place)
-    path = run.folder / f"{name}.safetensors"
-    before = digest_of_file(path)
-    path.unlink()
+    before = digest_of_file(run.last)
+    run.last.unlink()
     with pytest.raises(KitboxError) as caught:
-        find(place, name)
+        find(place)
     assert str(caught.value) == (
-        f"the checkpoint {path} is gone; run 'kitbox train tiny' to train it again"
+        f"the checkpoint {run.last} is gone; run 'kitbox train tiny' to train it again"
     )
     events, _ = finish(train(place, PLUGIN))
     started = next(event for event in events if isinstance(event, TrainingStarted))
-    assert f"the checkpoint {path} is gone, so this training begins again" in started.notes
-    assert digest_of_file(path) == find(place, name) == before
+    assert f"the checkpoint {run.last} is gone, so this training begins again" in started.notes
+    assert digest_of_file(run.last) == find(place) == before
+
+
+def test_a_best_checkpoint_that_is_gone_costs_no_last_one(place: Place) -> None:
+    run = run_of(place)
+    run.best.unlink()
+    with pytest.raises(KitboxError) as caught:
+        find(place, "best")
+    assert str(caught.value) == (
+        f"the checkpoint {run.best} is gone; run 'kitbox train tiny --fresh' to train it again"
+    )
+    written = run.last.stat().st_mtime_ns
+    events, _ = finish(train(place, PLUGIN))
+    assert not events
+    assert run.last.stat().st_mtime_ns == written
 
 
 def test_a_record_that_is_damaged_does_not_refuse_a_sound_checkpoint(place: Place) -> None:
