@@ -126,6 +126,7 @@ def test_a_lock_ends_with_its_process_while_a_child_of_it_lives(tmp_path: Path) 
         os.kill(child, 0)  # it lives still
     finally:
         os.kill(child, signal.SIGKILL)
+        holder.communicate(timeout=60)  # closes its files, which the child had open too
 
 
 def test_a_file_system_without_locks_is_named_once(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def a_run(workspace: Workspace, name: str, plugin: Plugin, **given: str) -> Path
     """Save a finished run of a plugin on other images."""
     folder = workspace.runs / name / "one"
     write_json(folder / "run.json", asdict(key_of(plugin, name, **given)))
-    (folder / "journal.jsonl").write_text('{"event": "finished"}\n')
+    (folder / "journal.jsonl").write_text('{"event": "finished", "epoch": 1}\n')
     (folder / "last.safetensors").touch()
     return folder / "last.safetensors"
 

@@ -114,7 +114,7 @@ def test_networks_trained_before_the_last_decision_are_outdated(
     run = workspace.runs / "tiny" / "one"
     write_json(run / "run.json", asdict(key))
     (run / "last.safetensors").touch()
-    (run / "journal.jsonl").write_text('{"event": "finished"}\n')
+    (run / "journal.jsonl").write_text('{"event": "finished", "epoch": 1}\n')
     assert photographs.outdated([named(plugin)], workspace) == []
     decisions.add(workspace.decisions, Decision("drop", "a"))
     decided = workspace.decisions.stat().st_mtime
