@@ -380,7 +380,7 @@ def submit(
     check_top_k(options, competition)
     if competition.task.answers == "pairs":  # a faulty list shows before anything is embedded
         protocol.submitted_pairs(collection.searches, competition)
-    scored: list[Member] = Field(default=[])
+    scored: list[Member] = []
     locally, absent = None, collection.absent_holdout
     unknown_model, fusion_model = None, None
     missing = absent.reason if absent else members.holdout_conflict(sources, collection)
