@@ -173,7 +173,7 @@ def test_a_receipt_cannot_run_what_is_no_code_of_its_own(elsewhere: Workspace) -
     receipt["plugins"][0]["settings"] |= {"code": {"../x.py": "0"}}
     file.write_text(json.dumps(receipt))
     assert error_of(elsewhere, *command, "--trust") == (
-        "the receipt's own_32: code has '../x.py', which is the name of no file or package"
+        f"the receipt {file}: own_32: code has '../x.py', which is the name of no file or package"
     )
 
 

@@ -92,7 +92,7 @@ def test_weights_of_a_whole_backbone_fit_one_whose_stages_are_pooled(tmp_path: P
     pooled = network(2, 3)
     loaded = pretrained_weights.load(pooled.backbone, tmp_path / "w.safetensors")
     assert len(loaded.state) == len(state) - 2
-    assert "the classifier: classifier.bias, classifier.weight" in loaded.notes[0]
+    assert loaded.notes == ()  # that the classifier is left over goes without saying
     assert torch.equal(pooled.backbone.state_dict()["conv_stem.weight"], state["conv_stem.weight"])
 
 
