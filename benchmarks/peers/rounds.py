@@ -186,21 +186,23 @@ def show(
     rounds: Sequence[Round],
     name: str = "kitbox",
     *,
+    peers: Sequence[str] | None = None,
     count: int | None = None,
     unit: str = "images",
     notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Print the machine's `line`, a table of the sides, and the ratios to the best peer.
 
-    With a `count` it is of `unit` per second. `notes` are further figures.
+    With a `count` it is of `unit` per second. `peers` are the sides of which the best counts, by
+    default all others. `notes` are further figures.
     """
     names = list(rounds[0])
     others = [each for each in names if each != name]
     by_clock = {each: against(rounds, name, [each]) for each in others}
     by_work = {each: against(rounds, name, [each], processor_seconds) for each in others}
     best = {
-        "by the clock": against(rounds, name, others),
-        "by processor time": against(rounds, name, others, processor_seconds),
+        "by the clock": against(rounds, name, peers or others),
+        "by processor time": against(rounds, name, peers or others, processor_seconds),
     }
     busy = Spread.of([taken.others for each in rounds for taken in each.values()])
     if given.json:
@@ -227,6 +229,52 @@ def show(
             print(f"{name} is {found} times the best peer of a round, {how}")
     for what, value in (notes or {}).items():
         print(f"{what}: {value}")
+
+
+def show_figures(
+    given: argparse.Namespace,
+    line: str,
+    rounds: Sequence[Round],
+    figures: Sequence[str],
+    name: str = "kitbox",
+) -> None:
+    """Print figures that the sides measured themselves, of which more is better, and the ratios."""
+    found = {
+        figure: {
+            side: Spread.of([each[side].figures[figure] for each in rounds]) for side in rounds[0]
+        }
+        for figure in figures
+    }
+    ratios = {
+        figure: {
+            side: Spread.of(
+                [each[name].figures[figure] / each[side].figures[figure] for each in rounds]
+            )
+            for side in rounds[0]
+            if side != name
+        }
+        for figure in figures
+    }
+    busy = Spread.of([taken.others for each in rounds for taken in each.values()])
+    if given.json:
+        told = {
+            "machine": line,
+            "cores_used_by_others": asdict(busy),
+            "rounds": [{side: asdict(taken) for side, taken in each.items()} for each in rounds],
+            f"{name}_against": {
+                figure: {side: asdict(ratio) for side, ratio in sides.items()}
+                for figure, sides in ratios.items()
+            },
+        }
+        print(json.dumps(told, indent=2))
+        return
+    print(line)
+    print(f"others used {busy} cores meanwhile; {len(rounds)} rounds, median (lowest to highest)")
+    for figure in figures:
+        print(figure)
+        for side, spread in found[figure].items():
+            ratio = "" if side == name else f"; {name}: {ratios[figure][side]} times"
+            print(f"  {side:22s} {spread}{ratio}")
 
 
 def versions(packages: Sequence[str]) -> str:

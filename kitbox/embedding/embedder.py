@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -10,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from kitbox.embedding import cache, engine
-from kitbox.embedding.engine import TORCH, Engine, EngineChoice
+from kitbox.embedding.engine import TORCH, Engine, EngineChoice, NetworkSource
 from kitbox.embedding.view_inputs import scale_network, view_inputs
 from kitbox.files import digest_of
 from kitbox.images.loader import BatchItem, ImageDataset, build_loader, read_ahead, worker_count
 from kitbox.network import inference
-from kitbox.network.checkpoint import load_network
+from kitbox.network.checkpoint import check_checkpoint, layers, load_network
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.views import PLAIN, View, cost, is_view, parse_view, views_of
 from kitbox.records import Checkpoint, Embeddings, Floats, ImageSet, Integers, Progress
@@ -253,15 +254,23 @@ def _vectors(
     homogeneous: bool,
 ) -> Generator[Progress, None, tuple[Floats, str]]:
     """Return the unit vectors (n, d) of a view, and the engine used; yields Progress."""
-    network, plugin = load_network(checkpoint, named), named.plugin
+    check_checkpoint(checkpoint, named)
+    plugin, load = named.plugin, partial(load_network, checkpoint, named)
     size = plugin.height_width
     if view.scale != 1:
+        network = load()
         size = scale_network(network, size, view.scale, named.name)
+    source = NetworkSource(
+        load=load if view.scale == 1 else lambda: network,
+        size=size,
+        digest=digest_of([plugin.fingerprint, checkpoint.digest]),
+        layers=layers(checkpoint.path),
+    )
     runner = Engine(
-        network,
+        source,
         choice,
         device=options.device,
-        digest=digest_of([plugin.fingerprint, checkpoint.digest]),
+        precision=options.precision,
         folder=workspace.engines,
         images=len(images),
     )
@@ -273,7 +282,7 @@ def _vectors(
         dataset = ImageDataset(
             images,
             size,
-            interpolation=network.data_config.interpolation,
+            interpolation=runner.facts.interpolation,
             crop_margin=plugin.crop_margin if given.cropped else None,
             part=given.part,
             unreadable=unreadable,
@@ -291,7 +300,9 @@ def _vectors(
             workers = worker_count(dataset, options.device, options.workers)
             pinned = options.device == "cuda"
             loader = build_loader(dataset, batches, workers=workers, pinned=pinned)
-        vectors = np.empty((len(images), network.embedding_dim + homogeneous), dtype=np.float32)
+        vectors = np.empty(
+            (len(images), runner.facts.embedding_dim + homogeneous), dtype=np.float32
+        )
         done = number * len(images)
         for batch_vectors, batch_rows in inference.embed_batches(
             runner, loader, device=options.device, precision=options.precision

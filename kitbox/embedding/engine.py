@@ -5,13 +5,12 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -25,21 +24,24 @@ from kitbox.files import (
     session_digest,
     write_text,
 )
-from kitbox.network import acceleration
-from kitbox.network.network import Network
 from kitbox.value import Recorded, check
+
+if TYPE_CHECKING:  # timm takes longer to import than torch, and a kept graph needs neither network
+    from kitbox.network.network import Network
 
 TORCH, ONNX = "torch", "onnx"
 Run = Callable[[Tensor], Tensor]
 
 # Raise it when a graph is made in another way.
-_RECIPE = 1
+_RECIPE = 2
 # An export takes as long as some hundred images save, so 'auto' makes none for fewer images.
 WORTHWHILE = 256
 # The least cosine between the embeddings of both engines.
 _AGREEMENT = 0.9999
 _PROBE_IMAGES = 8
 _PROBE_SECONDS = 2.0
+# Of a kept graph: what its images are read for.
+_FACTS = "facts.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,31 +84,64 @@ def choose(engine: str, device: str, precision: str, images: int) -> EngineChoic
     return EngineChoice(engines=(TORCH, ONNX))
 
 
+@dataclass(frozen=True, kw_only=True)
+class NetworkSource:
+    """A network for images of a size (height, width), which is loaded where it has to run.
+
+    `load` returns it in eval mode on the CPU. `digest` is that of its settings and weights,
+    `layers` are the names and shapes of its tensors.
+    """
+
+    load: Callable[[], "Network"]
+    size: tuple[int, int]
+    digest: str
+    layers: Sequence[tuple[str, Sequence[int]]]
+
+
+class Facts(NamedTuple):
+    """What reading its images needs to know of a network, and the dimension of its embeddings."""
+
+    interpolation: str
+    embedding_dim: int
+
+
 class Engine(nn.Module):
     """A network from pixels (n, h, w, 3) uint8 to embeddings (n, d), run by the faster engine.
 
     Which one that is follows from the first batch: some of its images are embedded by both. `used`
     is its name from then on. The choice is remembered in a folder, for networks of one
     architecture and size, a processor and the versions of the libraries; the ONNX graph is kept
-    there for each network and size.
+    there for each network and size. Where both are there, the network is not loaded.
     """
 
     def __init__(
-        self, network: Network, choice: EngineChoice, *, device: str, digest: str, folder: Path,
-        images: int,
+        self, source: NetworkSource, choice: EngineChoice, *, device: str, precision: str,
+        folder: Path, images: int,
     ) -> None:  # fmt: skip
-        """Run a network, in eval mode on the CPU, on a device.
-
-        `digest` is that of its weights, `images` the number of images that it will embed.
-        """
+        """Run a network on a device, in a precision if torch runs it, for a number of images."""
         super().__init__()
-        self.network = network
         self.used = TORCH
         self._notice = choice.notice
-        self._choice, self._device, self._digest = choice, device, digest
-        self._folder, self._images = folder, images
-        self._runs: dict[tuple[int, int], Run] = {}
-        self._is_folded = False
+        self._source, self._choice, self._device = source, choice, device
+        self._precision, self._folder, self._images = precision, folder, images
+        self._network: Network | None = None
+        self._graph: OnnxGraph | None = None
+        self._is_chosen = self._is_folded = False
+
+    @property
+    def network(self) -> "Network":
+        """The network, which is loaded once."""
+        if self._network is None:
+            self._network = self._source.load()
+        return self._network
+
+    @cached_property
+    def facts(self) -> Facts:
+        """How images are resized for the network, and the dimension of its embeddings."""
+        is_onnx = self._choice.required or _recall(self._memory) == ONNX
+        if self._may_be_onnx and is_onnx and self._graph_folder.exists():
+            return _kept(self._graph_folder)[1]
+        return Facts(self.network.data_config.interpolation, self.network.embedding_dim)
 
     @property
     def label(self) -> str:
@@ -115,43 +150,53 @@ class Engine(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the embeddings of pixels."""
-        size = (pixels.shape[1], pixels.shape[2])
-        if size not in self._runs:
+        if not self._is_chosen:
             with torch.inference_mode(False), torch.no_grad():
-                graph = self._onnx(pixels[:_PROBE_IMAGES].clone(), size)
-                self._runs[size] = self._torch(size) if graph is None else graph
-            self.used = TORCH if graph is None else ONNX
-        return self._runs[size](pixels)
+                self._graph = self._onnx(pixels[:_PROBE_IMAGES].clone())
+            self.used = TORCH if self._graph is None else ONNX
+            self._is_chosen = True
+        return self._torch()(pixels) if self._graph is None else self._graph(pixels)
 
     def take_notice(self) -> str:
         """Return what a user should know of the choice, once; '' where there is nothing."""
         notice, self._notice = self._notice, ""
         return notice
 
-    def _torch(self, size: tuple[int, int]) -> Run:
+    def _torch(self) -> Run:
         """Return the network in torch, on its device, with batch norms folded for speed."""
+        from kitbox.network import acceleration
+
+        network = self.network
         if not self._is_folded:
             generator = torch.Generator().manual_seed(0)
-            example = torch.randn(1, 3, *size, generator=generator)
-            with torch.autocast("cpu", enabled=False):
-                self.network.backbone, _ = acceleration.fold_batchnorm(
-                    self.network.backbone, example, self.network.feature_maps.compute
+            example = torch.randn(1, 3, *self._source.size, generator=generator)
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+                torch.autocast("cpu", enabled=False),
+            ):
+                network.backbone, _ = acceleration.fold_batchnorm(
+                    network.backbone, example, network.feature_maps.compute
                 )
-            self.network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+                network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._is_folded = True
-        return self.network
+        return network
 
-    def _onnx(self, pixels: Tensor, size: tuple[int, int]) -> Run | None:
+    @property
+    def _may_be_onnx(self) -> bool:
+        enough = self._images >= WORTHWHILE or self._choice.required
+        return ONNX in self._choice.engines and enough
+
+    def _onnx(self, pixels: Tensor) -> OnnxGraph | None:
         """Return the network in ONNX Runtime, None where torch is to run it."""
-        required = self._choice.required
-        if ONNX not in self._choice.engines or (self._images < WORTHWHILE and not required):
+        if not self._may_be_onnx:
             return None
-        memory = self._folder / f"{self._architecture(size)}.json"
+        required, memory = self._choice.required, self._memory
         known = _recall(memory)
         if known == TORCH and not required:
             return None
         try:
-            graph = self._graph(pixels, size)
+            graph = self._kept_or_exported(pixels)
         except ExportError as error:
             if required:
                 raise KitboxError(
@@ -163,29 +208,30 @@ class Engine(nn.Module):
             return None
         if graph is None or required or known is not None:
             return graph
-        speeds = {TORCH: _speed(self._torch(size), pixels), ONNX: _speed(graph, pixels)}
+        speeds = {TORCH: _speed(self._torch(), pixels), ONNX: _speed(graph, pixels)}
         best = max(speeds, key=lambda each: speeds[each])
         _remember(memory, {"engine": best, "images_per_second": speeds})
         return graph if best == ONNX else None
 
-    def _graph(self, pixels: Tensor, size: tuple[int, int]) -> OnnxGraph | None:
+    def _kept_or_exported(self, pixels: Tensor) -> OnnxGraph | None:
         """Return the graph, kept or exported; None where its embeddings differ from torch's.
 
         Raises ExportError where there is none.
         """
-        threads, folder = torch.get_num_threads(), self._folder / self._key(size)
+        threads, folder = torch.get_num_threads(), self._graph_folder
         if not folder.exists():
             with atomic_folder(folder) as beside, torch.autocast("cpu", enabled=False):
-                export(self.network, size, beside / "graph.onnx")
+                export(self.network, self._source.size, beside / "graph.onnx")
                 expected = self.network(pixels)
                 found = OnnxGraph(beside / "graph.onnx", threads)(pixels)
                 cosine = float(nn.functional.cosine_similarity(found, expected, dim=1).min())
                 if not cosine >= _AGREEMENT:  # it may be NaN
                     (beside / "graph.onnx").unlink()
+                (beside / _FACTS).write_text(json.dumps(self.facts._asdict()) + "\n")
                 files = {path.name: digest_of_file(path) for path in beside.iterdir()}
                 manifest = {"cosine": str(cosine), "sha256": files}
                 (beside / "manifest.json").write_text(json.dumps(manifest) + "\n")
-        cosine = _cosine(folder)
+        cosine, _ = _kept(folder)
         if cosine >= _AGREEMENT:
             return OnnxGraph(folder / "graph.onnx", threads)
         reason = f"the embeddings of ONNX Runtime differ from those of torch (cosine {cosine:.5f})"
@@ -194,27 +240,33 @@ class Engine(nn.Module):
         self._notice = f"torch embeds, because {reason}"
         return None
 
-    def _key(self, size: tuple[int, int]) -> str:
-        """Return the key of the graph of this network for images of a size."""
-        return digest_of(["graph", _RECIPE, self._digest, list(size), _versions()])[:32]
+    @cached_property
+    def _graph_folder(self) -> Path:
+        """The folder of the graph of this network for images of its size."""
+        causes = ["graph", _RECIPE, self._source.digest, list(self._source.size), _versions()]
+        return self._folder / digest_of(causes)[:32]
 
-    def _architecture(self, size: tuple[int, int]) -> str:
-        """Return the key of the choice: the layers and not the weights, and the processor."""
-        layers = [[name, list(tensor.shape)] for name, tensor in self.network.state_dict().items()]
-        half = str(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else ""
-        here = [_processor(), torch.get_num_threads(), half]
-        return digest_of(["choice", _RECIPE, layers, list(size), here, _versions()])[:32]
+    @cached_property
+    def _memory(self) -> Path:
+        """The file of the choice: for the layers and not the weights, and the processor."""
+        here = [_processor(), torch.get_num_threads(), self._precision]
+        layers = [[name, list(shape)] for name, shape in self._source.layers]
+        causes = ["choice", _RECIPE, layers, list(self._source.size), here, _versions()]
+        return self._folder / f"{digest_of(causes)[:32]}.json"
 
 
-def _cosine(folder: Path) -> float:
-    """Return the agreement of a graph with torch; raises KitboxError where a file is damaged."""
+def _kept(folder: Path) -> tuple[float, Facts]:
+    """Return the agreement of a kept graph with torch, and the facts of its network.
+
+    Raises KitboxError where a file is damaged.
+    """
     try:
         manifest = read_json(folder / "manifest.json")
-        sound = all(
-            session_digest(folder / name) == digest
-            for name, digest in manifest.get("sha256", {}).items()
+        digests = manifest["sha256"]
+        sound = _FACTS in digests and all(
+            session_digest(folder / name) == digest for name, digest in digests.items()
         )
-        cosine = float(manifest["cosine"])
+        found = float(manifest["cosine"]), Facts(**read_json(folder / _FACTS))
     except (KitboxError, OSError, LookupError, TypeError, ValueError, AttributeError):
         sound = False
     if not sound:
@@ -222,7 +274,7 @@ def _cosine(folder: Path) -> float:
             f"the graph {folder} of ONNX Runtime is damaged",
             fix="remove that folder; it is made again",
         )
-    return cosine
+    return found
 
 
 def _speed(run: Run, pixels: Tensor) -> float:
@@ -267,4 +319,4 @@ def _processor() -> str:
 
 
 def _versions() -> Sequence[str]:
-    return [torch.__version__, timm.__version__, version("onnxruntime")]
+    return [torch.__version__, version("timm"), version("onnxruntime")]

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,9 +10,11 @@ from torch import nn
 
 from kitbox.errors import KitboxError
 from kitbox.images.preprocessing import Box
-from kitbox.network.network import Network
 from kitbox.plugin.views import View
 from kitbox.records import ImageSet
+
+if TYPE_CHECKING:
+    from kitbox.network.network import Network
 
 # The share of width and height that each of five crops has.
 _CROP_SHARE = 0.875
@@ -51,7 +54,7 @@ def view_inputs(view: View, images: ImageSet, *, crop: bool) -> tuple[ViewInput,
 
 
 def scale_network(
-    network: Network, height_width: tuple[int, int], scale: float, name: str
+    network: "Network", height_width: tuple[int, int], scale: float, name: str
 ) -> tuple[int, int]:
     """Let a network take images at `scale` times its size; return that size.
 

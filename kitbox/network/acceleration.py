@@ -1,10 +1,7 @@
-"""Networks made faster, or safe from faults of torch, that compute the same; memory reused."""
+"""Networks made faster, or safe from faults of torch, that compute the same."""
 
 import copy
-import ctypes
-import os
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, TypeVar, cast
 
 import torch
@@ -17,31 +14,6 @@ Run = Callable[[nn.Module, Tensor], Sequence[Tensor]]
 Pair = tuple[int, int]
 # A folded network may differ from the original by rounding alone.
 _TOLERANCE = 1e-3
-
-
-# Of mallopt in glibc: M_MMAP_THRESHOLD, of which older releases take 32 MB at most, and then
-# M_TRIM_THRESHOLD and M_TOP_PAD. Any of them ends glibc's own adjustment of the first.
-_MMAP, _MMAP_THRESHOLDS = -3, (2**30, 2**25)
-_MALLOPT = {-1: 2**31 - 1, -2: 2**26}
-
-
-@cache
-def reuse_memory() -> None:
-    """Let the C library keep the memory that a batch frees for the next batch.
-
-    By default glibc returns large buffers to the system, which clears them anew for every batch. It
-    has no effect with other C libraries, nor where the user has set glibc's own variables. Worker
-    processes that are forked later do the same.
-    """
-    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
-        return
-    if any(mallopt(_MMAP, threshold) for threshold in _MMAP_THRESHOLDS):
-        for parameter, value in _MALLOPT.items():
-            mallopt(parameter, value)
 
 
 def _forward(module: nn.Module, example: Tensor) -> Sequence[Tensor]:

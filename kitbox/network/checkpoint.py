@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,12 +12,14 @@ from safetensors.torch import save as to_bytes
 from kitbox.errors import KitboxError
 from kitbox.files import canonical_json, parse_json, session_digest, write_bytes
 from kitbox.network import model_hub
-from kitbox.network.network import Network
-from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint
 from kitbox.value import FileName, check
+
+if TYPE_CHECKING:  # timm takes longer to import than torch
+    from kitbox.network.network import Network
+    from kitbox.network.trained_network import TrainedNetwork
 
 # safetensors does not order its metadata, so all of it is one JSON value: equal content has equal
 # bytes.
@@ -77,7 +79,7 @@ def learned_elsewhere(
     return elsewhere.intersection(labels)
 
 
-def save_checkpoint(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
+def save_checkpoint(path: Path, trained: "TrainedNetwork", origin: Origin) -> Checkpoint:
     """Save network and heads with their origin, atomically, and return the record of the file."""
     tensors: dict[str, torch.Tensor] = {}
     memory: set[int] = set()
@@ -125,11 +127,18 @@ def read_origin(path: Path) -> Origin:
     return check(Origin, fields, where=str(path), fix="train it again")
 
 
-def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Network:
-    """Return the network of a checkpoint, in eval mode on the CPU.
+def layers(path: Path) -> list[tuple[str, list[int]]]:
+    """Return the names and shapes of the tensors of a network, in the order of their names."""
+    with safe_open(path, framework="pt") as file:
+        names = sorted(name for name in file.keys() if name.startswith("network."))  # noqa: SIM118
+        return [(name, list(file.get_slice(name).get_shape())) for name in names]
 
-    Raises KitboxError where the checkpoint has other settings than the plugin `named`, or where
-    its bytes differ from the recorded digest.
+
+def check_checkpoint(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Origin:
+    """Return the metadata of a checkpoint whose network may be used for the plugin `named`.
+
+    Raises KitboxError where the checkpoint has other settings than that plugin, or where its bytes
+    differ from the recorded digest.
     """
     origin = read_origin(checkpoint.path)
     if named is not None and origin.fingerprint != named.plugin.fingerprint:
@@ -139,6 +148,17 @@ def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Ne
         )
     if session_digest(checkpoint.path) != checkpoint.digest:
         raise KitboxError(f"the bytes of checkpoint {checkpoint.path} have changed; train it again")
+    return origin
+
+
+def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> "Network":
+    """Return the network of a checkpoint, in eval mode on the CPU.
+
+    Raises KitboxError as `check_checkpoint` does.
+    """
+    from kitbox.network.network import Network
+
+    origin = check_checkpoint(checkpoint, named)
     plugin = Plugin.read(origin.settings, str(checkpoint.path))
     with model_hub.recorded_config(plugin.backbone, origin.backbone_config):
         network = Network(plugin)

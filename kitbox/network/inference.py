@@ -1,19 +1,27 @@
 """Inference: device, precision, and the unit vectors of a network over batches of pixels."""
 
+import ctypes
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import cast
+from functools import cache
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kitbox.errors import KitboxError
-from kitbox.network import acceleration
-from kitbox.network.network import Network
 from kitbox.records import Floats
 
+if TYPE_CHECKING:  # timm takes longer to import than torch
+    from kitbox.network.network import Network
+
 Precision = str  # "32", "bf16" or "16"
+# Of mallopt in glibc: M_MMAP_THRESHOLD, of which older releases take 32 MB at most, and then
+# M_TRIM_THRESHOLD and M_TOP_PAD. Any of them ends glibc's own adjustment of the first.
+_MMAP, _MMAP_THRESHOLDS = -3, (2**30, 2**25)
+_MALLOPT = {-1: 2**31 - 1, -2: 2**26}
 
 
 def resolve_device(device: str) -> str:
@@ -28,7 +36,7 @@ def resolve_device(device: str) -> str:
     if device not in ("cpu", "cuda"):
         raise KitboxError(f"--device {device} is not auto, cpu or cuda")
     if device == "cpu":
-        acceleration.reuse_memory()
+        reuse_memory()
     return device
 
 
@@ -54,6 +62,25 @@ def resolve_precision(precision: str, device: str, *, training: bool = False) ->
     return precision
 
 
+@cache
+def reuse_memory() -> None:
+    """Let the C library keep the memory that a batch frees for the next batch.
+
+    By default glibc returns large buffers to the system, which clears them anew for every batch. It
+    has no effect with other C libraries, nor where the user has set glibc's own variables. Worker
+    processes that are forked later do the same.
+    """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
+        return
+    if any(mallopt(_MMAP, threshold) for threshold in _MMAP_THRESHOLDS):
+        for parameter, value in _MALLOPT.items():
+            mallopt(parameter, value)
+
+
 def autocast(device: str, precision: Precision) -> AbstractContextManager[object]:
     """Return the autocast context of a precision."""
     if precision == "32":
@@ -76,7 +103,7 @@ def embed_batches(
     """
     was_training = network.training
     network.eval()
-    run: Callable[[Tensor], Tensor] = cast(Network, network).pool if backbone_only else network
+    run: Callable[[Tensor], Tensor] = cast("Network", network).pool if backbone_only else network
     try:
         for pixels, rows in batches:
             with torch.inference_mode(), autocast(device, precision):

@@ -10,7 +10,7 @@ import torch
 
 from kitbox import files
 from kitbox.embedding import engine, onnx_graph
-from kitbox.embedding.engine import ONNX, TORCH, Engine, EngineChoice
+from kitbox.embedding.engine import ONNX, TORCH, Engine, EngineChoice, NetworkSource
 from kitbox.errors import KitboxError
 from kitbox.network import inference
 from kitbox.network.network import Network
@@ -28,12 +28,15 @@ def network(seed: int = 0, **settings) -> Network:
 
 
 def run(
-    folder: Path, choice: EngineChoice = AUTO, *, images: int = MANY, seed: int = 0, **settings
-):
-    made = Engine(
-        network(seed, **settings), choice, device="cpu", digest=f"{seed}{settings}", folder=folder,
-        images=images,
+    folder: Path, choice: EngineChoice = AUTO, *, images: int = MANY, seed: int = 0, load=network,
+    **settings,
+):  # fmt: skip
+    layers = [(name, list(one.shape)) for name, one in network(**settings).state_dict().items()]
+    source = NetworkSource(
+        load=lambda: load(seed, **settings), size=(32, 64), digest=f"{seed}{settings}",
+        layers=layers,
     )  # fmt: skip
+    made = Engine(source, choice, device="cpu", precision="32", folder=folder, images=images)
     batches = [(PIXELS, torch.arange(len(PIXELS)))]
     [(vectors, _)] = inference.embed_batches(made, batches, device="cpu", precision="32")
     return made, vectors
@@ -75,8 +78,11 @@ def test_a_graph_and_a_choice_are_kept(tmp_path: Path, monkeypatch) -> None:
     assert other.used == ONNX
     assert len(list(tmp_path.glob("*/graph.onnx"))) == 2
     monkeypatch.delattr(engine, "export")  # nothing is exported again
-    _, second = run(tmp_path)
+    loaded = []
+    made, second = run(tmp_path, load=loaded.append)  # nor is the network loaded
     assert (first == second).all()
+    assert loaded == []
+    assert made.facts == ("bicubic", first.shape[1])
 
 
 @pytest.mark.usefixtures("onnx_is_faster")

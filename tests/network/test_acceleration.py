@@ -12,10 +12,10 @@ import timm
 import torch
 from torch import nn
 
+from kitbox.network import inference
 from kitbox.network.acceleration import (
     avoid_torch_crashes,
     fold_batchnorm,
-    reuse_memory,
     speed_up_depthwise,
 )
 from kitbox.network.network import Network
@@ -132,7 +132,7 @@ def test_an_older_glibc_takes_32_megabytes(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
     for name in [each for each in os.environ if each.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
         monkeypatch.delenv(name)
-    reuse_memory.__wrapped__()
+    inference.reuse_memory.__wrapped__()
     assert given[:2] == [(-3, 2**30), (-3, 2**25)]
     assert {parameter for parameter, _ in given[2:]} == {-1, -2}
 
