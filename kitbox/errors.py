@@ -27,6 +27,10 @@ class KitboxError(Exception):
         return f"{self.where}: {self.explanation}" if self.where else self.explanation
 
 
+class PeerError(KitboxError):
+    """The end of a process of a command after another one has failed, which says why."""
+
+
 class KitboxWarning(UserWarning):
     """Something that a user should know and that stops nothing."""
 

@@ -30,7 +30,8 @@ from kitbox.cli import (
     train,
 )
 from kitbox.cli.terminal import print_line
-from kitbox.errors import KitboxError, KitboxWarning
+from kitbox.devices.launch import is_first
+from kitbox.errors import KitboxError, KitboxWarning, PeerError
 
 # The steps of the work, in the order of the help, with their commands.
 STEPS = {
@@ -143,6 +144,8 @@ def main() -> None:
     # Torch's threads wait for each other by spinning. Where another process has a core, such as a
     # worker that reads images, spinning makes the same work up to seven times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    # else each of several processes repeats what torch's reducer warns of
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     _run_in_utf8()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may lack the letters of a name
@@ -154,6 +157,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe left, as 'head' does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except PeerError:
+        sys.exit(1)  # the process that failed has said why
     except (KitboxError, OSError) as error:
         if os.environ.get("KITBOX_DEBUG"):
             raise
@@ -189,8 +194,13 @@ def _run_in_utf8() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Stop at Ctrl-C, and silence workers that were only half started."""
+    """Stop at Ctrl-C, and silence workers that were only half started.
+
+    Of several processes, which a terminal interrupts all, the first says that it was aborted.
+    """
     sys.unraisablehook = lambda _: None
+    if not is_first():
+        raise SystemExit(130)
     signal.default_int_handler(number, frame)
 
 
@@ -203,6 +213,8 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show a warning of kitbox as a sentence, and those of libraries as Python does."""
+    if not is_first():
+        return
     if issubclass(category, KitboxWarning):
         print_line(f"warning: {message}")
     else:

@@ -20,6 +20,7 @@ from kitbox.workspace import find_workspace
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
+    from kitbox.devices.launch import Processes
     from kitbox.embedding.embedder import EmbedOptions
     from kitbox.ensemble.members import MemberSource
     from kitbox.ensemble.recipe import Recipe
@@ -173,6 +174,34 @@ class DeviceOptions(HardwareOptions):
             workers=self.workers,
             engine=self.engine,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessOptions:
+    """The processes that share the work of a command; see docs/scale.md."""
+
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            "--devices",
+            help="Processes on each machine, with a device each; default: 1, or those that "
+            "torchrun or srun has started.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--nodes", help="Machines; default: as for --devices.", min=1, show_default=False
+        ),
+    ] = None
+
+    def resolve(self) -> "Processes":
+        """Return how many processes the command has."""
+        from kitbox.devices.launch import Processes
+
+        return Processes.resolve(self.devices, self.nodes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar, assert_never
 
+from kitbox.devices.launch import is_first
 from kitbox.errors import KitboxError
 from kitbox.workspace import find_workspace
 
@@ -40,13 +41,13 @@ _LEAST_FOR_BAR = 110
 
 def print_line(text: str) -> None:
     """Print a line for people, on stderr: stdout is for figures and JSON."""
-    if _is_main_process():
+    if is_first():
         print(wrap(text, _columns(sys.stderr)), file=sys.stderr, flush=True)
 
 
 def print_whole(text: str) -> None:
     """Print a line as `print_line` does, but never in two: a command is copied from it."""
-    if _is_main_process():
+    if is_first():
         print(text, file=sys.stderr, flush=True)
 
 
@@ -99,7 +100,7 @@ def _columns(stream: TextIO) -> int | None:
 
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
-    if _is_main_process():
+    if is_first():
         # a letter that the terminal's encoding lacks is written as \\u00f1
         every = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
         print(json.dumps(value, indent=2, ensure_ascii=not every), flush=True)
@@ -232,7 +233,7 @@ def follow(stage: "Generator[SweepEvent | str, None, Result]") -> Result:
     from rich.progress import Progress as Bars
 
     console = _console()
-    if not (console.is_terminal and _is_main_process()):
+    if not (console.is_terminal and is_first()):
         return _follow_in_lines(stage)
     width = _columns(sys.stderr) or console.width
     # a bar and the time left of one epoch give way to the figures of a step
@@ -318,11 +319,6 @@ def _console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def _is_main_process() -> bool:
-    """Return whether this process prints: of several that train together, only the first does."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def open_workspace(folder: Path | None) -> "tuple[Workspace, Competition]":

@@ -2,6 +2,7 @@
 
 import time
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -12,6 +13,7 @@ from kitbox.cli.options import (
     FoldOption,
     HardwareOptions,
     JsonOption,
+    ProcessOptions,
     ViewOption,
     WorkspaceOption,
     add_settings,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from kitbox.dataset.collection import Collection
     from kitbox.ensemble.members import Member
     from kitbox.records import ImageSet
+    from kitbox.workspace import Workspace
 
 
 @with_records
@@ -72,10 +75,7 @@ def train(
         ),
     ] = None,
     device: HardwareOptions,
-    devices: Annotated[
-        int, typer.Option("--devices", min=1, help="Processes, with a device each.")
-    ] = 1,
-    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines.")] = 1,
+    processes: ProcessOptions,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Discard an earlier training and start again.")
     ] = False,
@@ -92,12 +92,12 @@ def train(
       kitbox train tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
       kitbox train tf_efficientnet_lite0_96x192 --epochs 2
     """
+    from kitbox.devices.launch import together
+    from kitbox.devices.process_group import first_ahead
+    from kitbox.network import inference
     from kitbox.training import trainer
     from kitbox.training.context import TrainOptions, TrainSetup
 
-    workspace, competition = open_workspace(folder)
-    changes = {"epochs": epochs, "learning_rate": learning_rate}
-    plugins = load_plugins([add_settings(name, changes) for name in names], workspace)
     if weights is not None and init_from is not None:
         raise KitboxError("--weights and --init-from both say where to start; give one of them")
     if on == "all" and fold != "1":
@@ -110,36 +110,42 @@ def train(
         device=device.device,
         precision=device.precision,
         workers=device.workers,
-        devices=devices,
-        nodes=nodes,
+        processes=processes.resolve(),
         fresh=fresh,
     )
-    for named in plugins:
-        measure_plugin(named)  # each network runs, before the first is trained
+    changes = {"epochs": epochs, "learning_rate": learning_rate}
     done: list[dict[str, Any]] = []
     setups: dict[int, TrainSetup] = {}
-    for number, named in product(parse_folds(fold, competition), plugins):
-        if number not in setups:
-            collection = load_collection(workspace, competition, number)
-            setups = {number: TrainSetup(collection, competition, workspace, options)}
-        setup = setups[number]
-        if not done and len(plugins) > 1:
-            for each in plugins:  # a mistake in the last one shows before the first is trained
-                trainer.check(each, setup)
-        checkpoint = follow(trainer.train(named, setup))
-        nothing = " (epochs = 0): there is nothing to train" if checkpoint.on == "none" else ""
-        print_line(f"{named.name}: {checkpoint.trained_on}{nothing}, {checkpoint.path}")
-        done.append(
-            {
-                "name": named.name,
-                "fingerprint": checkpoint.fingerprint,
-                "checkpoint": checkpoint.digest,
-                "path": str(checkpoint.path),
-                "epoch": checkpoint.epoch,
-                "on": checkpoint.on,
-                "fold": number if checkpoint.on == "holdout" else None,
-            }
-        )
+    with together(options.processes, inference.resolve_device(device.device)):
+        with first_ahead():
+            workspace, competition = open_workspace(folder)
+            plugins = load_plugins([add_settings(name, changes) for name in names], workspace)
+            for named in plugins:
+                measure_plugin(named)  # each network runs, before the first is trained
+        for number, named in product(parse_folds(fold, competition), plugins):
+            if number not in setups:
+                with first_ahead():
+                    collection = load_collection(workspace, competition, number)
+                setups = {number: TrainSetup(collection, competition, workspace, options)}
+            setup = setups[number]
+            if not done and len(plugins) > 1:
+                with first_ahead():
+                    for each in plugins:  # a mistake in the last one shows before any is trained
+                        trainer.check(each, setup)
+            checkpoint = follow(trainer.train(named, setup))
+            nothing = " (epochs = 0): there is nothing to train" if checkpoint.on == "none" else ""
+            print_line(f"{named.name}: {checkpoint.trained_on}{nothing}, {checkpoint.path}")
+            done.append(
+                {
+                    "name": named.name,
+                    "fingerprint": checkpoint.fingerprint,
+                    "checkpoint": checkpoint.digest,
+                    "path": str(checkpoint.path),
+                    "epoch": checkpoint.epoch,
+                    "on": checkpoint.on,
+                    "fold": number if checkpoint.on == "holdout" else None,
+                }
+            )
     if as_json:
         print_json(done)
 
@@ -159,19 +165,60 @@ def embed(
     fold: FoldOption = "1",
     checkpoint: CheckpointOption = "last",
     device: DeviceOptions,
+    processes: ProcessOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
     """Fill the embedding cache for labelled and test images.
 
     \b
-    Example:
+    Examples:
       kitbox embed tf_efficientnet_lite0_96x192
+      kitbox embed tf_efficientnet_lite0_96x192 --devices 8
     """
+    from kitbox.devices.launch import together
+    from kitbox.devices.process_group import first_ahead
+    from kitbox.network import inference
+
+    done = []
+    with together(processes.resolve(), inference.resolve_device(device.device)):
+        with first_ahead():
+            workspace, jobs = _embeddings_to_fill(names, view, fold, checkpoint, folder)
+        for member, images, collection in jobs:
+            began = time.perf_counter()
+            stage = member.embed(images, workspace, collection.unreadable, device.for_embedding())
+            embeddings = follow(stage)
+            seconds = time.perf_counter() - began
+            done.append(
+                {
+                    "name": member.name,
+                    "checkpoint": member.digest,
+                    "trained_on": member.on,
+                    "images": len(embeddings),
+                    "dim": embeddings.dim,
+                    "seconds": round(seconds, 3),
+                }
+            )
+            print_line(
+                f"{member.name} ({member.trained_on}): "
+                f"{len(embeddings)} images × {embeddings.dim} in {seconds:.1f} s"
+            )
+    if as_json:
+        print_json(done)
+
+
+def _embeddings_to_fill(
+    names: list[str],
+    view: list[str] | None,
+    fold: str,
+    checkpoint: Literal["last", "best"],
+    folder: Path | None,
+) -> "tuple[Workspace, list[tuple[Member, ImageSet, Collection]]]":
+    """Return the workspace, and each member with the images that it has to embed."""
     from kitbox.ensemble import members
 
     workspace, competition = open_workspace(folder)
-    plugins, options = load_members(names, workspace, view), device.for_embedding()
+    plugins = load_members(names, workspace, view)
     jobs: list[tuple[Member, ImageSet, Collection]] = []
     for number in parse_folds(fold, competition):
         collection = load_collection(workspace, competition, number)
@@ -182,24 +229,4 @@ def embed(
             final = members.for_submission(workspace, plugins, None, collection, checkpoint)
             sets = (collection.labelled, collection.test, collection.index)
             jobs += [(member, images, collection) for member in final for images in sets if images]
-    done = []
-    for member, images, collection in jobs:
-        began = time.perf_counter()
-        embeddings = follow(member.embed(images, workspace, collection.unreadable, options))
-        seconds = time.perf_counter() - began
-        done.append(
-            {
-                "name": member.name,
-                "checkpoint": member.digest,
-                "trained_on": member.on,
-                "images": len(embeddings),
-                "dim": embeddings.dim,
-                "seconds": round(seconds, 3),
-            }
-        )
-        print_line(
-            f"{member.name} ({member.trained_on}): "
-            f"{len(embeddings)} images × {embeddings.dim} in {seconds:.1f} s"
-        )
-    if as_json:
-        print_json(done)
+    return workspace, jobs

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kitbox.devices import process_group
 from kitbox.embedding import cache, engine
 from kitbox.embedding.engine import TORCH, Engine, EngineChoice, NetworkSource
 from kitbox.embedding.view_inputs import scale_network, view_inputs
+from kitbox.errors import KitboxError
 from kitbox.files import digest_of
 from kitbox.images.loader import BatchItem, ImageDataset, build_loader, read_ahead, worker_count
 from kitbox.network import inference
@@ -77,7 +79,10 @@ def embed(
         if options.reuse and view not in found:
             embeddings = cache.load(workspace, cache.key(causes), images.image_ids)
             found |= {} if embeddings is None else {view: embeddings}
-    missing = [view for view in views if view not in found]
+    # what another program puts into the cache meanwhile may be there for some processes only
+    absent = [view for view in views if view not in found]
+    wanted = {view for each in process_group.gather_objects(absent) for view in each}
+    missing = [view for view in views if view in wanted]
     if missing and named.plugin.views:
         notice = f"{named.name}: {cost(views, missing, len(images))}"
         yield Progress(f"embed {named.name}", 0, len(images), notice=notice)
@@ -89,7 +94,8 @@ def embed(
             before = len(known)
             cache.add_known_rows(workspace, parts[view, each], names, known)
             engines |= {each} if len(known) > before else set()
-        new = np.array([row for row, name in enumerate(names) if name not in known], dtype=np.int64)
+        lacking = [row for row, name in enumerate(names) if name not in known]
+        new = np.unique(np.concatenate(process_group.gather_objects(lacking))).astype(np.int64)
         fresh = images if len(new) == len(images) else images.take(new)
         if known:
             notice = (
@@ -114,7 +120,7 @@ def embed(
         if options.reuse and len(engines) == 1:
             [engine_used] = engines
             causes = parts[view, engine_used]
-            cache.save(workspace, cache.key(causes), found[view], causes, names)
+            _save(workspace, found[view], causes, names)
         elif options.reuse and len(new):  # of two engines: each row stays with its own
             causes = key_parts(
                 named,
@@ -127,12 +133,19 @@ def embed(
                 engine=used,
             )
             rows = [names[row] for row in new.tolist()]
-            cache.save(
-                workspace, cache.key(causes), Embeddings(fresh.image_ids, computed), causes, rows
-            )
+            _save(workspace, Embeddings(fresh.image_ids, computed), causes, rows)
     if len(views) == 1:
         return found[views[0]]
     return Embeddings(images.image_ids, _mean([found[view].vectors for view in views]))
+
+
+def _save(
+    workspace: Workspace, embeddings: Embeddings, causes: dict[str, Any], names: Sequence[str]
+) -> None:
+    """Write embeddings into the cache in the first process; the others wait for it."""
+    if process_group.rank() == 0:
+        cache.save(workspace, cache.key(causes), embeddings, causes, names)
+    process_group.wait_for_all()
 
 
 def cached_views(
@@ -253,7 +266,12 @@ def _vectors(
     choice: EngineChoice,
     homogeneous: bool,
 ) -> Generator[Progress, None, tuple[Floats, str]]:
-    """Return the unit vectors (n, d) of a view, and the engine used; yields Progress."""
+    """Return the unit vectors (n, d) of a view, and the engine used; yields Progress.
+
+    Of several processes each embeds every nth batch. The batches are those of a process alone, so
+    that the vectors are the same. The first process chooses the engine before the others begin.
+    """
+    rank, world = process_group.rank(), process_group.world_size()
     check_checkpoint(checkpoint, named)
     plugin, load = named.plugin, partial(load_network, checkpoint, named)
     size = plugin.height_width
@@ -291,7 +309,7 @@ def _vectors(
         rows = np.arange(len(images))
         batches = [
             [BatchItem(int(row), flipped=given.flipped) for row in batch]
-            for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))
+            for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))[rank::world]
         ]
         loader: Iterable[tuple[Tensor, Tensor]]
         if options.device == "cpu" and options.workers is None:
@@ -304,11 +322,17 @@ def _vectors(
             (len(images), runner.facts.embedding_dim + homogeneous), dtype=np.float32
         )
         done = number * len(images)
+        own: list[Integers] = []
+        if number == 0 and rank > 0:
+            process_group.wait_for_all()
         for batch_vectors, batch_rows in inference.embed_batches(
             runner, loader, device=options.device, precision=options.precision
         ):
             vectors[batch_rows] = batch_vectors
-            done += len(batch_rows)
+            if number == 0 and not own and rank == 0:
+                process_group.wait_for_all()
+            own.append(batch_rows)
+            done = min(done + world * len(batch_rows), (number + 1) * len(images))
             notice = runner.take_notice()
             yield Progress(
                 f"embed {named.name}{f' ({view.name})' if plugin.views else ''}",
@@ -317,8 +341,25 @@ def _vectors(
                 note=", ".join(part for part in (dataset.source, runner.label) if part),
                 notice=notice and f"{named.name}: {notice}",
             )
-        found.append(vectors)
-    return found[0] if len(found) == 1 else _mean(found), runner.used
+        found.append(_gather_rows(vectors, own))
+    engines = {
+        used for used, count in process_group.gather_objects((runner.used, len(own))) if count
+    }
+    if len(engines) > 1:
+        raise KitboxError(
+            f"the processes ran {named.name} by different engines", fix="add --engine torch"
+        )
+    return found[0] if len(found) == 1 else _mean(found), engines.pop()
+
+
+def _gather_rows(vectors: Floats, own: Sequence[Integers]) -> Floats:
+    """Return vectors (n, d) with the rows of all processes, of which this one has its `own`."""
+    if process_group.world_size() == 1:
+        return vectors
+    rows = np.concatenate([*own, np.empty(0, dtype=np.int64)])
+    for rows_of, vectors_of in process_group.gather_objects((rows, vectors[rows])):
+        vectors[rows_of] = vectors_of
+    return vectors
 
 
 def _mean(vectors: Sequence[Floats]) -> Floats:

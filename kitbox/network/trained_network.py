@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from kitbox.devices.batch_gather import gather_batch
 from kitbox.network.margins import Margins
 from kitbox.network.network import Network
 from kitbox.plugin.losses import Custom, Loss
@@ -50,9 +51,10 @@ class TrainedNetwork(nn.Module):
         """Return the weighted sum of the losses, and each loss by its kind, in float32.
 
         `labels (n,)` are rows of the label map, negative for unknowns. `learner` is the slice of
-        the embedding that the losses see; None is the whole embedding.
+        the embedding that the losses see; None is the whole embedding. Of several processes each
+        has the pixels of its share of the batch, and all labels: losses see the whole batch.
         """
-        embeddings = self.network(pixels).float()
+        embeddings = gather_batch(self.network(pixels).float(), len(labels))
         visible = self._slice(embeddings, learner)
         terms: dict[str, Tensor] = {}
         # angles need float32: bfloat16 has 3 decimal digits, and arccos is steep at 1

@@ -1,6 +1,5 @@
 """Records of a training: options, setup, training set, initial weights, and all of it together."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,7 @@ from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
+from kitbox.devices.launch import Processes, build_fabric
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of
 from kitbox.images import loader
@@ -41,8 +41,7 @@ class TrainOptions:
     pseudo: Path | None = None
     seed: int | None = None
     device: str = "auto"
-    devices: int = 1
-    nodes: int = 1
+    processes: Processes = field(default_factory=Processes)
     precision: str = "auto"
     workers: int | None = None
     fresh: bool = False
@@ -185,7 +184,13 @@ class Training:
     @cached_property
     def fabric(self) -> Any:
         """lightning-fabric over the devices of the options; launched by the training loop."""
-        return _fabric(self.plugin, self.device, self.precision, self.setup.options)
+        return build_fabric(
+            self.setup.options.processes,
+            self.device,
+            _PRECISIONS[self.precision],
+            # a backbone that is frozen in some epochs has no gradients then
+            unused_weights=any(phase.frozen_backbone for phase in self.plugin.phases),
+        )
 
     @property
     def first(self) -> bool:
@@ -233,21 +238,4 @@ class Training:
 
 
 # Names of precisions in lightning-fabric.
-_PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-
-
-def _fabric(plugin: Plugin, device: str, precision: str, options: TrainOptions) -> Any:
-    from lightning_fabric import Fabric
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it logs the precision
-    several = options.devices * options.nodes > 1
-    # a backbone that is frozen in some epochs has no gradients then
-    frozen = any(phase.frozen_backbone for phase in plugin.phases)
-    strategy = "ddp_find_unused_parameters_true" if frozen else "ddp"
-    return Fabric(
-        accelerator=device,
-        devices=options.devices,
-        num_nodes=options.nodes,
-        strategy=strategy if several else "auto",
-        precision=_PRECISIONS[precision],
-    )
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}

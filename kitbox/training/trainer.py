@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kitbox.devices.process_group import first_ahead
 from kitbox.errors import KitboxError
 from kitbox.images.loader import augmentation_seed
 from kitbox.network import inference
@@ -18,7 +19,7 @@ from kitbox.plugin import curriculum
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Floats, Progress
 from kitbox.samplers.batch_samplers import Batch
-from kitbox.samplers.planner import BatchSampler, block_size, build_planner
+from kitbox.samplers.planner import BatchSampler, build_planner, check_shares
 from kitbox.training import checkpoints, evaluation, runs, training_set, transfer
 from kitbox.training.checkpoints import TrainState
 from kitbox.training.context import Training, TrainSetup
@@ -42,7 +43,8 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
     cannot share, a damaged checkpoint or state, and a loss that is no longer a number.
     """
     if named.plugin.frozen and setup.options.init_from is None:
-        return transfer.frozen_checkpoint(named, setup.workspace, setup.options)
+        with first_ahead():
+            return transfer.frozen_checkpoint(named, setup.workspace, setup.options)
     training = _prepare(named, setup)
     plugin, options, run = named.plugin, setup.options, training.run
     gone = run.gone if run.finished and not options.fresh else None
@@ -129,6 +131,7 @@ def _train_epoch(
     began = time.perf_counter()
     sampler.batches = yield from _plan_batches(training, state, epoch)
     sampler.epoch = epoch
+    check_shares(plugin, map(len, sampler.batches), fabric.world_size)
     torch.manual_seed(augmentation_seed(training.seed, epoch, "torch"))
     module.train()
     steps_began = time.perf_counter()
@@ -141,7 +144,7 @@ def _train_epoch(
         with fabric.no_backward_sync(module, enabled=not ends_group):
             loss, terms = module(
                 pixels.to(fabric.device, non_blocking=True),
-                torch.from_numpy(sampler.labels(batch)).to(fabric.device),
+                torch.from_numpy(batch.labels).to(fabric.device),
                 batch.learner,
             )
             fabric.backward(loss / group)
@@ -224,7 +227,6 @@ class _Loop:
                 training.seed,
                 rank=fabric.global_rank,
                 world=fabric.world_size,
-                block_size=block_size(plugin, fabric.world_size),
             ),
             batches=batches,
             sizes_and_times=_sizes_and_times(training),
@@ -325,7 +327,7 @@ def _prepare(named: NamedPlugin, setup: TrainSetup) -> Training:
     plugin, options = named.plugin, setup.options
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device, training=True)
-    block_size(plugin, options.devices * options.nodes)  # refuses batches that cannot be shared
+    check_shares(plugin, (), options.processes.world)
     selected = training_set.select(plugin, setup)
     data = runs.data_digest(setup.images)
     weights = transfer.initial_weights(plugin, setup, data)

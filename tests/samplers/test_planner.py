@@ -13,7 +13,7 @@ from kitbox.records import Strings, strings
 from kitbox.samplers.batch_samplers import Batch, SamplerPlanner
 from kitbox.samplers.divide_and_conquer import DividedPlanner
 from kitbox.samplers.hardness_sequencing import HardnessPlanner
-from kitbox.samplers.planner import BatchSampler, block_size, build_planner
+from kitbox.samplers.planner import BatchSampler, build_planner, check_shares
 from tests.photographs import tiny
 
 # 30 individuals with one to seven photographs.
@@ -36,11 +36,11 @@ def batch_sampler(
 def test_several_processes_share_each_batch(sampler: PK | Shuffled, world: int) -> None:
     alone = batch_sampler(MIXED, sampler)
     shares = [batch_sampler(MIXED, sampler, rank=rank, world=world) for rank in range(world)]
-    for step, (batch, *parts) in enumerate(zip(alone, *shares, strict=True)):
+    for batch, *parts in zip(alone, *shares, strict=True):
         assert sorted(chain(*parts)) == sorted(batch)
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-        labels = [share.labels(share.batches[step]).tolist() for share in shares]
-        assert [[MIXED[item.row] for item in part] for part in parts] == labels
+        # as they are gathered: image i of a batch is that of process i mod world
+        assert [parts[i % world][i // world] for i in range(len(batch))] == batch
 
 
 def test_an_image_has_another_augmentation_in_each_epoch_and_for_each_repeat() -> None:
@@ -78,56 +78,12 @@ def test_each_plugin_has_its_planner() -> None:
     assert kind(hard) is HardnessPlanner
 
 
-SEQUENCED = {"losses": [Triplet(mining="sequence")], "sampler": Hardness()}
-
-
-def shares_of(plugin: Plugin, labels: np.ndarray, world: int) -> list[list[list[int]]]:
-    """Return the labels of each process's share of the batches of an epoch."""
-    ids = strings([str(row) for row in range(len(labels))])
-    batches = build_planner(plugin, labels, 0).plan(1, np.eye(len(labels), dtype=np.float32))
-    shares = []
-    for rank in range(world):
-        sampler = BatchSampler(ids, 0, rank=rank, world=world, block_size=block_size(plugin, world))
-        shares.append([sampler.labels(batch).tolist() for batch in batches])
-    return shares
-
-
-@pytest.mark.parametrize("world", [1, 2, 4])
-def test_each_process_gets_whole_triplets(world: int) -> None:
-    plugin = tiny(**SEQUENCED, batch_size=12)
-    shares = shares_of(plugin, MIXED, world)
-    for share in shares:
-        for labels in share:
-            anchors, positives, negatives = np.array(labels).reshape(3, -1)
-            assert (anchors == positives).all()
-            assert (anchors != negatives).all()
-    whole = shares_of(plugin, MIXED, 1)[0]
-    for step, batch in enumerate(whole):
-        assert sorted(chain(*(share[step] for share in shares))) == sorted(batch)
-
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_each_process_gets_pairs_where_a_loss_needs_them(world: int) -> None:
-    plugin = tiny(losses=[Triplet()], sampler=PK(images_per_label=2), batch_size=12)
-    for share in shares_of(plugin, MIXED, world):
-        for labels in share:
-            assert set(np.unique(labels, return_counts=True)[1]) == {2}
-            assert len(set(labels)) == 6 / world
-
-
-def test_a_batch_that_processes_cannot_share_is_refused() -> None:
+def test_a_batch_with_a_single_image_for_a_process_is_refused() -> None:
     with pytest.raises(KitboxError) as caught:
-        block_size(tiny(**SEQUENCED, batch_size=12), 3)
+        check_shares(tiny(batch_size=32), [32, 7], 4)
     assert str(caught.value) == (
-        "batch_size = 12 is 4 triplets, which 3 processes cannot share equally; "
-        "make it a multiple of 9, or change --devices"
+        "a batch of 7 images is fewer than two for each of 4 processes; make batch_size 8 or more, "
+        "or lower --devices"
     )
-    pairs = tiny(losses=[Triplet()], sampler=PK(images_per_label=2), batch_size=8)
-    assert block_size(pairs, 2) == 2
-    with pytest.raises(KitboxError) as caught:
-        block_size(pairs, 3)
-    assert str(caught.value) == (
-        "batch_size = 8 is 4 labels, of which 3 processes cannot have two each; "
-        "make it 12 or more, or lower --devices"
-    )
-    assert block_size(tiny(sampler=PK(images_per_label=2)), 4) == 1
+    check_shares(tiny(batch_size=32), [8], 4)
+    check_shares(tiny(batch_size=2), [1], 1)

@@ -14,9 +14,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kitbox import PK, CrossEntropy, Divide, Ema, Hardness, Margin, Phase, Plugin, Triplet
+from kitbox import (
+    PK,
+    ArcFace,
+    CrossEntropy,
+    Divide,
+    Ema,
+    Hardness,
+    Margin,
+    MultiSimilarity,
+    Phase,
+    Plugin,
+    Triplet,
+)
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection, collect
+from kitbox.devices.launch import Processes
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images import pixel_cache_writer
@@ -280,22 +293,30 @@ SHARED: dict[str, dict[str, object]] = {
         "averaging": Ema(),
         "accumulate": 2,
     },
+}
+# Nothing in these depends on how a batch is shared.
+ALIKE: dict[str, dict[str, object]] = {
+    "frozen_then_not": {
+        "epochs": 3,
+        "phases": [Phase(epochs=1, frozen_backbone=True), Phase(epochs=2)],
+        "accumulate": 2,
+        "losses": [CrossEntropy()],
+    },
+    "mined": {
+        "losses": [Triplet(mining="batch_hard"), MultiSimilarity(), ArcFace()],
+        "sampler": PK(images_per_label=2),
+        "batch_size": 10,  # five for each: neither whole labels nor pairs
+    },
     "sequenced": {
         "losses": [Triplet(mining="sequence")],
         "sampler": Hardness(mined_on="frozen"),
-        "batch_size": 6,
-        "epochs": 3,
+        "batch_size": 9,  # one process has an image more
     },
-    "alike": {  # nothing in it depends on how a batch is shared
-        "epochs": 3,
-        "phases": [Phase(epochs=1, frozen_backbone=True), Phase(epochs=2)],
-        "losses": [CrossEntropy()],
-        "accumulate": 2,
-        "neck": "none",
-        "frozen_batchnorm": True,
-        "optimizer": "sgd",
-        "learning_rate": 0.02,
-    },
+}
+SHARED |= {
+    name: given
+    | {"neck": "none", "frozen_batchnorm": True, "optimizer": "sgd", "learning_rate": 0.02}
+    for name, given in ALIKE.items()
 }
 
 
@@ -343,19 +364,28 @@ def test_two_processes_share_every_batch(in_two) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_end_with_the_weights_of_one(in_two) -> None:
+@pytest.mark.parametrize("name", ALIKE)
+def test_two_processes_have_the_losses_and_weights_of_one(in_two, name: str) -> None:
     """Gradients of the backbone are shared again after a phase in which it was frozen."""
     setup, plugins, results = in_two
-    [two] = [load_file(each["path"]) for each in results if each["name"] == "shared_alike"]
-    _, checkpoint = finish(trainer.train(named(plugins["shared_alike"], "alone"), setup))
-    for name, tensor in load_file(checkpoint.path).items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+    [path] = [Path(each["path"]) for each in results if each["name"] == f"shared_{name}"]
+    _, checkpoint = finish(trainer.train(named(plugins[f"shared_{name}"], f"alone_{name}"), setup))
+    two, one = (
+        [each["loss"] for each in runs.Run(place.parent).events() if each["event"] == "epoch"]
+        for place in (path, checkpoint.path)
+    )
+    np.testing.assert_allclose(two, one, rtol=1e-4)
+    found = load_file(path)
+    for key, tensor in load_file(checkpoint.path).items():
+        torch.testing.assert_close(found[key], tensor, rtol=1e-4, atol=1e-5, msg=key)
 
 
 def test_batches_that_processes_cannot_share_are_refused_first(place) -> None:
-    plugin = tiny(losses=[Triplet(mining="sequence")], sampler=Hardness(), batch_size=9)
-    with pytest.raises(KitboxError, match="9 is 3 triplets, which 2 processes cannot share"):
-        finish(train(place, plugin, replace(OPTIONS, devices=2)))
+    plugin = tiny(losses=[Triplet(mining="sequence")], sampler=Hardness(), batch_size=3)
+    with pytest.raises(
+        KitboxError, match="a batch of 3 images is fewer than two for each of 2 processes"
+    ):
+        finish(train(place, plugin, replace(OPTIONS, processes=Processes(2))))
     assert not place[0].runs.exists()
 
 

@@ -1,0 +1,192 @@
+"""How many processes a command runs in, as kitbox, torchrun or SLURM starts them."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from kitbox.errors import KitboxError, PeerError, counted
+
+# How long a process waits for the others. The first scores the holdout alone, which may take long;
+# a process that ended is noticed at once, not after this time.
+TIMEOUT = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The number of processes on each machine, each with a device of its own, and of machines."""
+
+    devices: int = 1
+    nodes: int = 1
+
+    @property
+    def world(self) -> int:
+        """The number of all processes."""
+        return self.devices * self.nodes
+
+    @classmethod
+    def resolve(
+        cls,
+        devices: int | None = None,
+        nodes: int | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> "Processes":
+        """Return the processes that options ask for, or that torchrun or srun has started.
+
+        Raises KitboxError for options that contradict what is running, and for several machines on
+        which nothing starts the processes.
+        """
+        started = _started(environment)
+        if started is not None:
+            who, found = started
+            for option, given, there in (
+                ("--devices", devices, found.devices),
+                ("--nodes", nodes, found.nodes),
+            ):
+                if given is not None and given != there:
+                    what = "processes a machine" if option == "--devices" else "machines"
+                    verb = "has started" if option == "--devices" else "runs on"
+                    raise KitboxError(
+                        f"{option} {given}: {who} {verb} {there} {what}",
+                        fix=f"leave {option} out",
+                    )
+            return found
+        if (nodes or 1) > 1 and not {"MASTER_ADDR", "NODE_RANK"} <= environment.keys():
+            raise KitboxError(
+                f"--nodes {nodes}: nothing starts kitbox on the other machines",
+                fix="start it by torchrun or srun on each, and leave the option out",
+            )
+        return cls(devices or 1, nodes or 1)
+
+
+def is_first(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this process is the first of a command, the only one that prints."""
+    if "TORCHELASTIC_RUN_ID" in environment:
+        names = ["RANK"]
+    elif _in_srun(environment):
+        names = ["SLURM_PROCID"]
+    else:
+        names = ["LOCAL_RANK", "NODE_RANK"]
+    return all(environment.get(name, "0") == "0" for name in names)
+
+
+def _started(environment: Mapping[str, str]) -> tuple[str, Processes] | None:
+    """Return who has started this process beside others, and how many there are."""
+    if "TORCHELASTIC_RUN_ID" in environment:
+        world, devices = (int(environment[name]) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        if world % devices:
+            raise KitboxError(
+                f"torchrun has started {world} processes, {devices} of them on this machine",
+                fix="give every machine the same --nproc-per-node",
+            )
+        return "torchrun", Processes(devices, world // devices)
+    tasks = int(environment.get("SLURM_NTASKS", "1"))
+    if tasks > 1 and not _interactive(environment) and "LOCAL_RANK" not in environment:
+        if not _in_srun(environment):
+            raise KitboxError(
+                f"SLURM has {tasks} tasks for this job, but this is a single process",
+                fix="write 'srun kitbox ...' in the script",
+            )
+        each = environment.get("SLURM_NTASKS_PER_NODE", "").partition("(")[0]
+        if not each.isdecimal() or tasks % int(each):
+            raise KitboxError(
+                f"SLURM has {tasks} tasks, and does not say how many run on each machine",
+                fix="give sbatch or srun --ntasks-per-node",
+            )
+        return "srun", Processes(int(each), tasks // int(each))
+    return None
+
+
+def _interactive(environment: Mapping[str, str]) -> bool:
+    # the shells in which lightning-fabric leaves SLURM's variables unread
+    return environment.get("SLURM_JOB_NAME") in ("bash", "interactive")
+
+
+def _in_srun(environment: Mapping[str, str]) -> bool:
+    tasks = int(environment.get("SLURM_NTASKS", "1"))
+    return tasks > 1 and "SLURM_STEP_ID" in environment and not _interactive(environment)
+
+
+def build_fabric(
+    processes: Processes, device: str, precision: str, *, unused_weights: bool = False
+) -> Any:
+    """Return lightning-fabric over processes with a `device` ("cpu" or "cuda") each.
+
+    `unused_weights` says that some weights have no gradient in some steps. Raises KitboxError for
+    more processes than the machine has GPUs.
+    """
+    import logging
+
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it logs the precision
+    several = processes.world > 1
+    if several and device == "cuda":
+        import torch
+
+        found = torch.cuda.device_count()
+        if processes.devices > found:
+            raise KitboxError(f"--devices {processes.devices}: torch sees {counted(found, 'GPU')}")
+    strategy: Any = "auto"
+    if several:
+        strategy = DDPStrategy(timeout=TIMEOUT, find_unused_parameters=unused_weights)
+    given: Any = precision
+    return Fabric(
+        accelerator=device,
+        devices=processes.devices,
+        num_nodes=processes.nodes,
+        strategy=strategy,
+        precision=given,
+    )
+
+
+@contextmanager
+def together(processes: Processes, device: str) -> Iterator[None]:
+    """Run the body in all processes of a command, which end together.
+
+    Of those that fail, the first raises its error; the others raise PeerError, which is not shown.
+    Where a process ends without a word, as by `kill -9`, one of the others raises a KitboxError.
+    """
+    if processes.world == 1:
+        yield
+        return
+    import torch.distributed as distributed
+
+    build_fabric(processes, device, "32-true").launch()
+    try:
+        yield
+        distributed.barrier()  # none ends before all have come to the end
+    except BaseException as error:
+        if not _first_to_fail():
+            raise PeerError("another process of this command has failed") from error
+        if isinstance(error, RuntimeError) and _is_lost(error):
+            raise KitboxError(
+                f"one of the {processes.world} processes has ended, or has not answered for "
+                f"{TIMEOUT.seconds // 60} minutes",
+                fix="run the same command again; it goes on with what is finished",
+            ) from error
+        raise
+
+
+def _first_to_fail() -> bool:
+    """Return whether no other process has failed before; also where none can be asked any more."""
+    import torch.distributed as distributed
+
+    try:
+        store = distributed.distributed_c10d._get_default_store()
+        return int(store.add("kitbox/failed", 1)) == 1
+    except (RuntimeError, ValueError):  # the first process, which has the store, is gone
+        return False
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Return whether torch says by an error that another process did not answer."""
+    import torch.distributed as distributed
+
+    text = str(error).lower()
+    return isinstance(error, distributed.DistError) or any(
+        word in text for word in ("connection closed", "connection reset", "timed out", "gloo")
+    )

@@ -1,0 +1,54 @@
+"""The processes that share a command's work: their numbers, and what they tell each other.
+
+A process alone needs no torch for it.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def world_size() -> int:
+    """Return the number of processes that work together, 1 for a process alone."""
+    group = _group()
+    return 1 if group is None else int(group.get_world_size())
+
+
+def rank() -> int:
+    """Return the number of this process, 0 for a process alone."""
+    group = _group()
+    return 0 if group is None else int(group.get_rank())
+
+
+def wait_for_all() -> None:
+    """Wait until all processes are here."""
+    if (group := _group()) is not None:
+        group.barrier()
+
+
+@contextmanager
+def first_ahead() -> Iterator[None]:
+    """Run the body in the first process, and then in the others, which find what it has written."""
+    if rank() > 0:
+        wait_for_all()
+    yield
+    if rank() == 0:
+        wait_for_all()
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Return the values of all processes, in their order."""
+    group = _group()
+    if group is None:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    group.all_gather_object(values, value)
+    return values
+
+
+def _group() -> Any:
+    """Return torch's module of processes, None where no others were started."""
+    distributed = sys.modules.get("torch.distributed")
+    started = distributed and distributed.is_available() and distributed.is_initialized()
+    return distributed if started else None

@@ -1,0 +1,67 @@
+"""One of two processes of torchrun's kind: embeds by the command line, gathers, and then fails."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as distributed
+from torch import nn
+
+from kitbox.cli import app
+from kitbox.devices.batch_gather import gather_batch
+from kitbox.devices.launch import Processes, together
+from kitbox.devices.process_group import first_ahead, rank, wait_for_all
+from kitbox.embedding import embedder
+from kitbox.errors import KitboxError
+from kitbox.network.loss_heads import build_loss_head
+from kitbox.plugin.losses import ArcFace, Triplet
+
+
+def losses(images: torch.Tensor, labels: torch.Tensor) -> list[dict[str, list[float]]]:
+    """Return loss and gradients of a linear network by some losses, over all processes."""
+    found = []
+    for loss in (ArcFace(), Triplet(mining="batch_hard"), Triplet(mining="sequence")):
+        torch.manual_seed(0)
+        network = nn.Linear(5, 4)
+        head = build_loss_head(loss, 4, torch.bincount(labels).numpy())
+        world = distributed.get_world_size() if distributed.is_initialized() else 1
+        share = images[distributed.get_rank() :: world] if world > 1 else images
+        value = head(gather_batch(network(share), len(labels)), labels)
+        value.backward()
+        given = [*network.parameters(), *head.parameters()]
+        if world > 1:  # as DistributedDataParallel does
+            for each in given:
+                distributed.all_reduce(each.grad)
+                each.grad /= world
+        gradients = torch.cat([each.grad.flatten() for each in given]).tolist()
+        found.append({"loss": [value.item()], "gradients": gradients})
+    return found
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return nine images, which two processes cannot share equally, and their labels."""
+    torch.manual_seed(1)
+    return torch.randn(9, 5), torch.tensor([0, 1, 2] * 2 + [1, 2, 0])
+
+
+def work() -> None:
+    """Do what the module says."""
+    embedder._BATCH = 4
+    commands(sys.argv[2:], standalone_mode=False)
+    with together(Processes(2), "cpu"):
+        order: list[int] = []
+        with first_ahead():
+            order.append(len(list(Path(sys.argv[1]).glob("seen-*"))))
+            Path(sys.argv[1], f"seen-{rank()}").touch()
+        found = {"ahead": order, "losses": losses(*batch())}
+        Path(sys.argv[1], f"rank-{rank()}.json").write_text(json.dumps(found))
+        if rank() == 1:
+            raise KitboxError("the disk of machine 2 is full", fix="empty it")
+        wait_for_all()
+
+
+if __name__ == "__main__":
+    commands = app.app
+    app.app = work
+    app.main()

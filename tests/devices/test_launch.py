@@ -1,0 +1,88 @@
+"""How many processes a command has, by its options and by what has started it."""
+
+import pytest
+
+from kitbox.devices.launch import Processes, is_first
+from kitbox.errors import KitboxError
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8", "RANK": "3"}
+SRUN = {
+    "SLURM_NTASKS": "8",
+    "SLURM_NTASKS_PER_NODE": "4",
+    "SLURM_STEP_ID": "0",
+    "SLURM_PROCID": "0",
+    "SLURM_JOB_NAME": "train",
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "expected"),
+    [
+        ((None, None), {}, (1, 1)),
+        ((2, None), {}, (2, 1)),
+        ((8, 4), {"MASTER_ADDR": "10.0.0.1", "NODE_RANK": "1"}, (8, 4)),
+        ((None, None), TORCHRUN, (8, 2)),
+        ((8, 2), TORCHRUN, (8, 2)),
+        ((None, None), SRUN, (4, 2)),
+        ((None, None), SRUN | {"SLURM_NTASKS_PER_NODE": "4(x2)"}, (4, 2)),
+        ((None, None), {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "bash"}, (1, 1)),
+        ((None, None), {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train"}, (1, 1)),
+    ],
+)
+def test_processes_are_those_of_the_options_or_those_that_run(
+    options: tuple[int | None, int | None], environment: dict[str, str], expected: tuple[int, int]
+) -> None:
+    assert Processes.resolve(*options, environment) == Processes(*expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "message"),
+    [
+        (
+            (4, None),
+            TORCHRUN,
+            "--devices 4: torchrun has started 8 processes a machine; leave --devices out",
+        ),
+        ((None, 3), SRUN, "--nodes 3: srun runs on 2 machines; leave --nodes out"),
+        (
+            (None, 2),
+            {},
+            "--nodes 2: nothing starts kitbox on the other machines; start it by torchrun or srun "
+            "on each, and leave the option out",
+        ),
+        (
+            (None, None),
+            {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "train"},
+            "SLURM has 8 tasks for this job, but this is a single process; write 'srun kitbox "
+            "...' in the script",
+        ),
+        (
+            (None, None),
+            {name: value for name, value in SRUN.items() if name != "SLURM_NTASKS_PER_NODE"},
+            "SLURM has 8 tasks, and does not say how many run on each machine; give sbatch or "
+            "srun --ntasks-per-node",
+        ),
+        (
+            (None, None),
+            TORCHRUN | {"WORLD_SIZE": "12"},
+            "torchrun has started 12 processes, 8 of them on this machine; give every machine the "
+            "same --nproc-per-node",
+        ),
+    ],
+)
+def test_contradictions_are_refused(
+    options: tuple[int | None, int | None], environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(KitboxError) as caught:
+        Processes.resolve(*options, environment)
+    assert str(caught.value) == message
+
+
+def test_the_first_process_alone_prints() -> None:
+    assert is_first({})
+    assert is_first(SRUN)
+    assert not is_first(SRUN | {"SLURM_PROCID": "5"})
+    assert not is_first(TORCHRUN)
+    assert is_first(TORCHRUN | {"RANK": "0", "LOCAL_RANK": "0"})
+    assert not is_first({"LOCAL_RANK": "1"})
+    assert not is_first({"LOCAL_RANK": "0", "NODE_RANK": "1"})
