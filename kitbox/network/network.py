@@ -76,9 +76,9 @@ class Network(nn.Module):
         self.freeze_backbone(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return embeddings (n, d) of pixels (n, h, w, 3)."""
+        """Return embeddings (n, d) of pixels (n, h, w, 3), or of what `pool` returned for them."""
         projection, norm = self.neck
-        projected = projection(self.pool(pixels))
+        projected = projection(pixels if pixels.ndim == 2 else self.pool(pixels))
         self.last_projection = projected.detach()
         embeddings: Tensor = norm(projected)
         if self.learners == 1:

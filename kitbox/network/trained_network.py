@@ -50,9 +50,10 @@ class TrainedNetwork(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum of the losses, and each loss by its kind, in float32.
 
-        `labels (n,)` are rows of the label map, negative for unknowns. `learner` is the slice of
-        the embedding that the losses see; None is the whole embedding. Of several processes each
-        has the pixels of its share of the batch, and all labels: losses see the whole batch.
+        `pixels` may be what `Network.pool` returned for them. `labels (n,)` are rows of the label
+        map, negative for unknowns. `learner` is the slice of the embedding that the losses see;
+        None is the whole embedding. Of several processes each has the pixels of its share of the
+        batch, and all labels: losses see the whole batch.
         """
         embeddings = gather_batch(self.network(pixels).float(), len(labels))
         visible = self._slice(embeddings, learner)

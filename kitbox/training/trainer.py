@@ -71,6 +71,7 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
             notes += tuple(runs.unfinished(setup.workspace, training.key, plugin))
         if gone is not None:
             notes += (f"the checkpoint {gone} is gone, so this training begins again",)
+        notes += evaluation.notes_on_frozen(training, state.trained.network)
         yield _started(training, state, notes)
         if state.epoch == 0 and options.on == "holdout":
             yield from checkpoints.score(training, state, state.trained)
@@ -83,7 +84,9 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
                 if phase.last_epoch <= state.epoch:
                     continue
                 state.trained.network.freeze_backbone(phase.frozen_backbone)
-                loader = training.training_loader(phase.image_size, loop.sampler)
+                loader = yield from evaluation.inputs(
+                    training, state.trained.network, phase, loop.sampler
+                )
                 for epoch in range(max(phase.first_epoch, state.epoch + 1), phase.last_epoch + 1):
                     done = yield from _train_epoch(loop, epoch, loader)
                     _check_files(training, loop.sizes_and_times, epoch)

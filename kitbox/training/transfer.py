@@ -177,8 +177,7 @@ def build_on_cpu(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
     network, notes = _initial_network(plugin, weights.source)
     if training.device == "cpu":
         acceleration.avoid_torch_crashes(network.backbone)
-        if training.precision == "bf16":
-            acceleration.speed_up_depthwise(network.backbone)
+        acceleration.speed_up_depthwise(network.backbone)
     # mirrored images are individuals of their own, after all others
     copies = 2 if plugin.flip_identities else 1
     trained = TrainedNetwork(network, plugin, np.tile(training_set.counts, copies))

@@ -1,5 +1,6 @@
 """Acceleration: folded batch norms and float32 depthwise gradients compute the same."""
 
+import copy
 import ctypes
 import os
 import platform
@@ -14,6 +15,7 @@ from torch import nn
 
 from kitbox.network import inference
 from kitbox.network.acceleration import (
+    Pair,
     avoid_torch_crashes,
     fold_batchnorm,
     speed_up_depthwise,
@@ -89,6 +91,28 @@ def test_float32_depthwise_gradients_are_the_same(name: str) -> None:
         nn.functional.cross_entropy(model(images), torch.arange(4)).backward()
     for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"),
+    [((3, 6), 5, 1), ((4, 8), (5, 3), 1), ((2, 4), 3, 1), ((5, 9), 7, 2), ((6, 3), 5, (1, 2))],
+)
+def test_gradients_by_a_kernel_that_is_larger_than_the_map(
+    size: tuple[int, int], kernel: int | Pair, stride: int | Pair
+) -> None:
+    torch.manual_seed(0)
+    padding = tuple(k // 2 for k in (kernel if isinstance(kernel, tuple) else (kernel, kernel)))
+    plain = nn.Sequential(
+        nn.Conv2d(16, 16, kernel, stride, padding, groups=16, bias=False), nn.ReLU()
+    ).double()
+    images = torch.randn(4, 16, *size, requires_grad=True)
+    expected = torch.autograd.grad(plain(images.double()).square().sum(), [images, plain[0].weight])
+    fast = copy.deepcopy(plain).float().to(memory_format=torch.channels_last)
+    assert speed_up_depthwise(fast) == 1
+    pixels = images.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    found = torch.autograd.grad(fast(pixels).square().sum(), [pixels, fast[0].weight])
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other.float(), rtol=1e-4, atol=1e-4)
 
 
 def test_depthwise_gradients_have_the_dtype_of_the_weights_under_bfloat16() -> None:

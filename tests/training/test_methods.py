@@ -65,6 +65,7 @@ METHODS: dict[str, dict[str, object]] = {
         "averaging": Ema(decay=0.9),
         "drop_path": 0.2,
     },
+    "frozen epochs": {"phases": [Phase(epochs=3, frozen_backbone=True), Phase(epochs=1)]},
     "accumulate": {"accumulate": 3, "batch_size": 4, "schedule": Restarts(cycles=2)},
     "multistep": {"schedule": Multistep(milestones=(2, 3)), "optimizer": "sgd"},
     "flips": {"flip_identities": True, "losses": [ArcFace(margin=PowerMargin())]},

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from kitbox import PK, Ema, Hardness, Phase, Swa, Triplet
-from kitbox.training.events import EpochDone, HoldoutScored, TrainingWarning
+from kitbox.network.network import Network
+from kitbox.training import evaluation
+from kitbox.training.events import EpochDone, HoldoutScored, TrainingStarted, TrainingWarning
 from tests.photographs import finish, tiny
 from tests.trainings import (
     Place,
@@ -87,6 +89,62 @@ def test_a_frozen_phase_leaves_the_backbone_alone_and_has_its_own_image_size(pla
     assert all(not torch.equal(end[name], begin[name]) for name in statistics)
     moved = [not torch.equal(end[name], begin[name]) for name in backbone]
     assert np.mean(moved) > 0.9
+
+
+def test_a_frozen_backbone_runs_once_over_images_that_stay_the_same(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training is the same as with a backbone that runs in every epoch."""
+    plugin = tiny(
+        epochs=3,
+        phases=[Phase(epochs=3, frozen_backbone=True)],
+        averaging=Ema(),
+        optimizer="sgd",  # Adam makes whole steps of rounding where a gradient is 0
+        learning_rate=0.02,
+        score_every=3,
+    )
+    runs: dict[str, list[int]] = {"once": [], "each epoch": []}
+    ends, notes = {}, {}
+    pool = Network.pool
+    for how, images in runs.items():
+        if how == "each epoch":
+            monkeypatch.setattr(evaluation, "why_pooled_each_epoch", lambda *_: "a test says so")
+
+        def counted(self: Network, pixels: torch.Tensor, images: list[int] = images):
+            if self.training:  # not where the holdout is scored
+                images.append(len(pixels))
+            return pool(self, pixels)
+
+        monkeypatch.setattr(Network, "pool", counted)
+        events, checkpoint = finish(train(place, plugin, fresh=True))
+        (started,) = (event for event in events if isinstance(event, TrainingStarted))
+        ends[how], notes[how] = tensors_of(checkpoint), started.notes
+    for name, tensor in ends["each epoch"].items():
+        torch.testing.assert_close(ends["once"][name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+    known = int((place.train_images.labels != "new_whale").sum())
+    assert runs["once"] == [known]
+    assert runs["each epoch"] == 3 * (known // 8) * [8]
+    assert "the frozen backbone runs once over the images for epochs 1 to 3" in notes["once"]
+    assert "the frozen backbone runs in every epoch, because a test says so" in notes["each epoch"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"augmentation": "light"}, "augmentation = 'light' changes the images"),
+        ({"box_choice": "random"}, "box_choice = 'random' changes the images"),
+        ({"flip_identities": True}, "flip_identities mirrors the images"),
+        ({"pooling": "gem_learned"}, "its pooling is trained"),
+    ],
+)
+def test_a_frozen_backbone_runs_in_every_epoch_where_its_inputs_change(
+    place: Place, settings: dict[str, object], why: str
+) -> None:
+    plugin = tiny(epochs=2, phases=[Phase(epochs=2, frozen_backbone=True)], **settings)
+    training = train(place, plugin)
+    started = next(event for event in training if isinstance(event, TrainingStarted))
+    training.close()
+    assert f"the frozen backbone runs in every epoch, because {why}" in started.notes
 
 
 def test_the_averaged_network_is_scored_and_saved(tmp_path: Path) -> None:
