@@ -165,6 +165,17 @@ def rows_of(requested: Strings, image_ids: Strings) -> Integers:
     return np.where(ordered[places] == requested, order[places], -1).astype(np.int64)
 
 
+def _following_rows(requested: Strings, image_ids: Strings) -> slice | None:
+    """Return the rows of the requested ids where they stand one after the other, else None."""
+    if not len(requested):
+        return None
+    (places,) = np.nonzero(image_ids == requested[0])
+    if len(places) != 1:
+        return None
+    rows = slice(int(places[0]), int(places[0]) + len(requested))
+    return rows if np.array_equal(image_ids[rows], requested) else None
+
+
 def rows_of_many(requested: Strings, image_ids: Strings) -> Integers:
     """Return the same as `rows_of`, by hashes: faster for millions of requested ids (n,)."""
     hashes = hash_strings(image_ids)
@@ -291,8 +302,12 @@ class Embeddings:
     def of(self, image_ids: Strings) -> "Embeddings":
         """Return the rows of the given images, in their order.
 
-        Raises KitboxError for an image that has no row.
+        Rows that follow each other are not copied, so that vectors on disk stay there: nobody
+        writes into them. Raises KitboxError for an image that has no row.
         """
+        following = _following_rows(image_ids, self.image_ids)
+        if following is not None:
+            return self._part(strings(image_ids), self.vectors[following])
         rows = rows_of(image_ids, self.image_ids)
         missing = image_ids[rows < 0]
         if len(missing):
@@ -300,7 +315,15 @@ class Embeddings:
                 f"no embedding of image '{missing[0]}'{more(len(missing) - 1)}; "
                 "these embeddings belong to another image set"
             )
-        return Embeddings(strings(image_ids), self.vectors[rows])
+        return self._part(strings(image_ids), self.vectors[rows])
+
+    @staticmethod
+    def _part(image_ids: Strings, vectors: Floats) -> "Embeddings":
+        """Return some rows of embeddings, whose lengths have been looked at."""
+        part = object.__new__(Embeddings)
+        object.__setattr__(part, "image_ids", image_ids)
+        object.__setattr__(part, "vectors", vectors)
+        return part
 
 
 @dataclass(frozen=True)

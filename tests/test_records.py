@@ -220,6 +220,17 @@ def test_embeddings_of_some_images_are_their_rows_in_their_order(
     np.testing.assert_array_equal(found.vectors, at_angles(*some).vectors)
 
 
+def test_embeddings_of_images_that_follow_each_other_stay_where_they_are(tmp_path: Path) -> None:
+    whole = at_angles(*range(20))
+    np.save(tmp_path / "vectors.npy", whole.vectors)
+    mapped = Embeddings(whole.image_ids, np.load(tmp_path / "vectors.npy", mmap_mode="r"))
+    part = mapped.of(whole.image_ids[3:9])
+    assert np.shares_memory(part.vectors, mapped.vectors)
+    np.testing.assert_array_equal(part.vectors, whole.vectors[3:9])
+    other = mapped.of(whole.image_ids[[3, 5, 4]])
+    np.testing.assert_array_equal(other.vectors, whole.vectors[[3, 5, 4]])
+
+
 @pytest.mark.parametrize("angle_of", [{}, {"a": 10.0}, {"a": 10.0, "whale": 20.0}])
 def test_an_image_without_embedding_is_named(angle_of: dict[str, float]) -> None:
     embeddings = placed(angle_of)

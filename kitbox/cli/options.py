@@ -119,7 +119,7 @@ RerankOption = Annotated[
     list[str] | None,
     typer.Option(
         "--rerank",
-        help="Re-rank neighbours, as dba or k_reciprocal:k1=8; repeat it for more steps.",
+        help="Re-rank neighbours, as dba or k_reciprocal:k1=8, or index them, as sq8; repeat it.",
         metavar="STEP",
     ),
 ]

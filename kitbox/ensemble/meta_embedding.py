@@ -1,7 +1,11 @@
 """Meta-embeddings: weighted concatenation of embeddings, each PCA-whitened first if wanted."""
 
+import os
+import tempfile
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +16,8 @@ from kitbox.records import Embeddings, Floats, ImageSet, Progress, Strings
 
 # Numbers of a block of rows: 16 MB of float32.
 _BLOCK_SIZE = 4_000_000
+# Bytes of an array above which it is on disk.
+_IN_MEMORY = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -40,18 +46,14 @@ def assemble(
     blocks = []
     for member, whiten in zip(ensemble.members, ensemble.whitening, strict=True):
         parts = yield from _embed(member, ensemble, image_sets)
-        block = parts[0]
-        if len(parts) > 1:
-            block = Embeddings(
-                np.concatenate([part.image_ids for part in parts]),
-                np.concatenate([part.vectors for part in parts]),
-            )
+        block = _stacked(parts, ensemble.workspace.cache)
         if whiten:
             block = yield from whiten_block(block, gallery_ids, whiten, member.full_name)
         blocks.append(block)
     weights = tuple(member.weight for member in ensemble.members)
     dims = tuple(block.dim for block in blocks)
-    return MetaEmbedding(concatenate(blocks, weights), dims, tuple(blocks), weights)
+    joined = concatenate(blocks, weights, ensemble.workspace.cache)
+    return MetaEmbedding(joined, dims, tuple(blocks), weights)
 
 
 def assemble_rows(
@@ -98,19 +100,46 @@ def _embed(
     return parts
 
 
+def _stacked(parts: Sequence[Embeddings], folder: Path) -> Embeddings:
+    """Return the rows of all parts, one below the other."""
+    if len(parts) == 1:
+        return parts[0]
+    image_ids = np.concatenate([part.image_ids for part in parts])
+    vectors = _array((len(image_ids), parts[0].dim), folder)
+    np.concatenate([part.vectors for part in parts], out=vectors)
+    return Embeddings(image_ids, vectors)
+
+
+def _array(shape: tuple[int, int], folder: Path | None) -> Floats:
+    """Return an array to be filled, beyond 1 GB in a file of the folder that has no name.
+
+    Its pages leave memory where that is short, and its room is taken before the first row is
+    written. Where a file cannot be had, as in a workspace that is only read, it is in memory.
+    """
+    size = 4 * shape[0] * shape[1]
+    if folder is not None and size > _IN_MEMORY and hasattr(os, "posix_fallocate"):
+        with suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, dtype=np.float32, mode="r+", shape=shape)
+    return np.empty(shape, dtype=np.float32)
+
+
 def _shares(weights: Sequence[float]) -> list[np.float32]:
     """Return the scale of each block: sqrt(weight_i / sum of weights)."""
     return [*np.sqrt(np.asarray(weights, dtype=np.float64) / np.sum(weights)).astype(np.float32)]
 
 
-def concatenate(blocks: Sequence[Embeddings], weights: Sequence[float]) -> Embeddings:
+def concatenate(
+    blocks: Sequence[Embeddings], weights: Sequence[float], folder: Path | None = None
+) -> Embeddings:
     """Return the concatenation of blocks, block i scaled by sqrt(weight_i / sum of weights).
 
     The cosine of two rows is then the weighted mean of the blocks' cosines, and rows are of unit
     length. Rows are matched by image id, in the order of the first block. The GDSC 2020 solution
     concatenated unscaled embeddings, which weights networks by the length of their outputs.
 
-    Weights are above 0. Raises KitboxError for blocks of different images.
+    Weights are above 0. Many rows lie in `folder` on disk, if it is given. Raises KitboxError for
+    blocks of different images.
     """
     if len(blocks) != len(weights):
         raise KitboxError(f"{len(blocks)} plugins but {len(weights)} weights")
@@ -123,7 +152,7 @@ def concatenate(blocks: Sequence[Embeddings], weights: Sequence[float]) -> Embed
             )
     if len(blocks) == 1:
         return blocks[0]
-    joined = np.empty((len(image_ids), sum(block.dim for block in blocks)), dtype=np.float32)
+    joined = _array((len(image_ids), sum(block.dim for block in blocks)), folder)
     column = 0
     for block, share in zip(blocks, _shares(weights), strict=True):
         in_order = block if np.array_equal(block.image_ids, image_ids) else block.of(image_ids)

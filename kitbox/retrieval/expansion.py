@@ -55,12 +55,12 @@ class DatabaseAugmentation(RerankStep):
         """Return the graph of the moved queries and the moved gallery."""
         query = _moved_queries(graph, self.k, self.alpha, self.kind)
         gallery = graph.gallery
-        found = knn.nearest_rows(gallery, gallery, self.k)
+        found = graph.within_gallery(self.k)
         moved = _moved(gallery, gallery, *found, self.alpha, self.kind)
         if graph.expanded is not None:
-            return replace(graph, embeddings=_with(graph.embeddings, moved), expanded=query)
+            return graph.moved(_with(graph.embeddings, moved), query)
         # a query that is in the gallery has moved in the same way on both sides
-        return replace(graph, embeddings=_with(_with(graph.embeddings, query), moved))
+        return graph.moved(_with(_with(graph.embeddings, query), moved), None)
 
 
 class Subtraction(RerankStep):
@@ -86,9 +86,9 @@ class Subtraction(RerankStep):
         embeddings, query = graph.embeddings, graph.query
         for image_ids in (graph.search.query_images, graph.search.gallery_images):
             embeddings = _with(embeddings, self._away(graph.embeddings.of(image_ids), others))
-        if graph.expanded is None:
-            return replace(graph, embeddings=embeddings)
-        return replace(graph, embeddings=embeddings, expanded=self._away(query, others))
+        return graph.moved(
+            embeddings, None if graph.expanded is None else self._away(query, others)
+        )
 
     def _away(self, moved: Embeddings, others: Embeddings) -> Embeddings:
         for _ in range(self.rounds):

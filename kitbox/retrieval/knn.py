@@ -6,10 +6,14 @@ import faiss
 import numpy as np
 
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Floats, Integers, Neighbours, rows_of
+from kitbox.records import Embeddings, Floats, Integers, Neighbours, Strings
 
 # Queries searched at a time: faiss's buffers stay below 100 MB for any gallery.
 _ROWS = 4096
+# Gallery numbers searched at a time: 256 MB of float32. A gallery on disk is never all in memory.
+_GALLERY_BLOCK = 67_108_864
+# faiss multiplies so many gallery rows at a time, on which the last bit of a product depends.
+_FAISS_ROWS = 1024
 # Neighbours found at a time: 200 MB with their rows.
 _PAIRS = 16_000_000
 
@@ -39,8 +43,8 @@ def nearest_rows(query: Embeddings, gallery: Embeddings, k: int) -> tuple[Intege
         raise KitboxError("the gallery is empty")
     # rows in the order of ids: a stable sort by similarity then breaks ties by id
     order = np.argsort(gallery.image_ids, kind="stable")
-    ids, vectors = gallery.image_ids[order], np.ascontiguousarray(gallery.vectors[order])
-    own = rows_of(query.image_ids, ids)
+    vectors = _OrderedRows(gallery.vectors, order)
+    own = _places(query.image_ids, gallery.image_ids[order])
     nearest = np.full((len(query), k), -1, dtype=np.int64)
     similarity = np.full((len(query), k), -np.inf, dtype=np.float32)
     for start in range(0, len(query), _ROWS):
@@ -54,6 +58,34 @@ def nearest_rows(query: Embeddings, gallery: Embeddings, k: int) -> tuple[Intege
         similarity[rows, :width] = found
         nearest[rows, :width] = np.where(np.isneginf(found), -1, order[places])
     return nearest, similarity
+
+
+def _places(requested: Strings, ordered: Strings) -> Integers:
+    """Return the row (n,) of each of the requested ids among ids in their order, -1 if it has none.
+
+    It is what `rows_of` gives, which would sort millions of ids once more.
+    """
+    places = np.minimum(np.searchsorted(ordered, requested), len(ordered) - 1)
+    return np.where(ordered[places] == requested, places, -1).astype(np.int64)
+
+
+class _OrderedRows:
+    """Vectors (g, d) in another order of rows, of which only a block is in memory at a time."""
+
+    def __init__(self, vectors: Floats, order: Integers) -> None:
+        self.vectors, self.order = vectors, order
+        self.sorted = bool((order[1:] > order[:-1]).all())
+        step = max(_GALLERY_BLOCK // vectors.shape[1] // _FAISS_ROWS, 1) * _FAISS_ROWS
+        self.blocks = [slice(at, min(at + step, len(order))) for at in range(0, len(order), step)]
+        if len(self.blocks) == 1:
+            self.vectors, self.sorted = self[self.blocks[0]], True
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, rows: slice) -> Floats:
+        part = self.vectors[rows] if self.sorted else self.vectors[self.order[rows]]
+        return np.ascontiguousarray(part)
 
 
 def best_columns(values: Floats, k: int) -> Integers:
@@ -72,7 +104,7 @@ def best_columns(values: Floats, k: int) -> Integers:
 
 
 def _nearest_and_ties(
-    query: Floats, gallery: Floats, own: Integers, k: int
+    query: Floats, gallery: _OrderedRows, own: Integers, k: int
 ) -> tuple[Floats, Integers]:
     """Return similarities and rows of at least the k nearest, and of all that tie with the k-th.
 
@@ -113,9 +145,27 @@ def _padded(parts: Sequence[np.ndarray], width: int, value: float) -> np.ndarray
     )
 
 
-def _knn(query: Floats, gallery: Floats, k: int) -> tuple[Floats, Integers]:
-    """Return inner products (q, k), best first, and gallery rows (q, k)."""
+def _knn(query: Floats, gallery: _OrderedRows, k: int) -> tuple[Floats, Integers]:
+    """Return inner products (q, k), best first, and gallery rows (q, k).
+
+    The best of each block are merged: of equals those of an earlier block come first.
+    """
     query = np.ascontiguousarray(query)
+    parts: tuple[Floats, Integers] | None = None
+    for rows in gallery.blocks:
+        found, places = _knn_of_block(query, gallery[rows], min(k, rows.stop - rows.start))
+        places += rows.start
+        if parts is None:
+            parts = found, places
+            continue
+        both = np.concatenate([parts[0], found], axis=1)
+        best = np.argsort(-both, axis=1, kind="stable")[:, :k]
+        parts = _along(both, best), _along(np.concatenate([parts[1], places], axis=1), best)
+    assert parts is not None  # noqa: S101  a gallery has a row
+    return parts
+
+
+def _knn_of_block(query: Floats, gallery: Floats, k: int) -> tuple[Floats, Integers]:
     if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
         return faiss.knn_gpu(
             faiss.StandardGpuResources(), query, gallery, k, metric=faiss.METRIC_INNER_PRODUCT

@@ -6,6 +6,7 @@ a graph and returns one, moves them all.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,6 +205,19 @@ class SeparatedImages:
     similarity: float
 
 
+class SearchedGallery(Protocol):
+    """An index of a gallery, in which neighbours are looked up in place of exact search."""
+
+    def nearest_rows(self, query: Embeddings, k: int) -> tuple[Integers, Floats]:
+        """Return gallery rows (q, k) and their cosines (q, k), as `knn.nearest_rows` does."""
+
+    def moved(self, gallery: Embeddings) -> "SearchedGallery":
+        """Return the same index of other vectors of these images."""
+
+    def sentence(self, query: Embeddings) -> str:
+        """Return what a user should know about it."""
+
+
 @dataclass(frozen=True)
 class NeighbourGraph:
     """The queries and the gallery images of a search, joined by their similarities.
@@ -212,8 +226,9 @@ class NeighbourGraph:
     `embeddings`. Query vectors that differ from those of the same images in the gallery are in
     `expanded`, in the order of the queries. `others` are ids of images that surely show none of
     the individuals that are searched for, None where there are no such images. `separated` has the
-    last word on its pairs of a query and a gallery image. Nothing is computed
-    before it is asked for, and never all pairs at once. A query is no neighbour of itself.
+    last word on its pairs of a query and a gallery image. With an `index` neighbours are looked up
+    in it while all similarities are cosines. Nothing is computed before it is asked for, and never
+    all pairs at once. A query is no neighbour of itself.
     """
 
     search: Search
@@ -223,6 +238,7 @@ class NeighbourGraph:
     expanded: Embeddings | None = None
     others: Strings | None = None
     separated: SeparatedImages | None = None
+    index: SearchedGallery | None = None
 
     def __post_init__(self) -> None:
         for name, offsets, images in (
@@ -260,6 +276,8 @@ class NeighbourGraph:
     def shortlist(self, k: int) -> Shortlist:
         """Return the k nearest as rows of the gallery: what a re-ranking step begins with."""
         gallery_ids = self.search.gallery_images
+        if len(gallery_ids) and self.plain and self.index is not None:
+            return Shortlist(*self.index.nearest_rows(self.query, k))
         if len(gallery_ids) and self.plain:
             return Shortlist(*knn.nearest_rows(self.query, self.gallery, k))
         shape = (len(self.search.query_ids), k)
@@ -274,6 +292,19 @@ class NeighbourGraph:
             found[rows, :width] = np.where(np.isneginf(values), -1, order[best])
             similarity[rows, :width] = values
         return Shortlist(found, similarity)
+
+    def within_gallery(self, k: int) -> tuple[Integers, Floats]:
+        """Return the k other gallery images nearest to each (g, k), and their cosines (g, k)."""
+        if self.index is not None:
+            return self.index.nearest_rows(self.gallery, k)
+        return knn.nearest_rows(self.gallery, self.gallery, k)
+
+    def moved(self, embeddings: Embeddings, expanded: Embeddings | None) -> "NeighbourGraph":
+        """Return the graph of other vectors of the same images."""
+        graph = replace(self, embeddings=embeddings, expanded=expanded)
+        return (
+            graph if self.index is None else replace(graph, index=self.index.moved(graph.gallery))
+        )
 
     def blocks(self, gallery_ids: Strings) -> Iterator[Block]:
         """Yield the similarities (rows, g) of all queries to some gallery images, in their order.
@@ -451,6 +482,10 @@ def graph_stage(
         if rerank is not None:
             yield Progress("re-rank", number, len(searches), unit="searches", note=search.name)
         graphs += neighbour_graphs(embeddings, [search], rerank)
+        index = graphs[-1].index
+        if index is not None:
+            notice = index.sentence(graphs[-1].query)
+            yield Progress("re-rank", number + 1, len(searches), "searches", notice=notice)
     return tuple(graphs)
 
 

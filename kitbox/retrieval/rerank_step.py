@@ -87,7 +87,7 @@ def nodes_of(graph: NeighbourGraph) -> Embeddings:
     ids = strings(np.concatenate([gallery_ids, graph.search.query_images[new]]))
     if graph.expanded is None:
         return graph.embeddings.of(ids)
-    query, vectors = graph.expanded, graph.gallery.vectors
+    query, vectors = graph.expanded, graph.gallery.vectors.copy()
     own = np.isin(query.image_ids, gallery_ids)
     if own.any():
         place = {name: row for row, name in enumerate(gallery_ids.tolist())}

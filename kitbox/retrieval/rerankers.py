@@ -18,6 +18,7 @@ from kitbox.retrieval.expansion import (
     ScoreNormalisation,
     Subtraction,
 )
+from kitbox.retrieval.gallery_index import GalleryIndex, ProductQuantiser, ScalarQuantiser
 from kitbox.retrieval.k_reciprocal import KReciprocal
 from kitbox.retrieval.neighbour_graph import NeighbourGraph, Reranker
 from kitbox.retrieval.rerank_step import RerankStep
@@ -32,6 +33,8 @@ STEPS: dict[str, type[RerankStep]] = {
         Diffusion,
         LocalScaling,
         ScoreNormalisation,
+        ScalarQuantiser,
+        ProductQuantiser,
     )
 }
 
@@ -49,10 +52,15 @@ def parse_steps(texts: Sequence[str]) -> tuple[RerankStep, ...]:
     """Return the steps of several texts, in their order.
 
     Raises KitboxError as `parse_step` does, and for a step that reads cosines after one that
-    replaces them.
+    replaces them, and for an index that is not the first step.
     """
     steps = tuple(parse_step(text) for text in texts)
     for place, step in enumerate(steps):
+        if place and isinstance(step, GalleryIndex):
+            raise KitboxError(
+                f"{step.kind} is an index of the gallery, and steps before it would search without",
+                fix=f"name {step.kind} first",
+            )
         earlier = [other for other in steps[:place] if not other.keeps_cosines]
         if earlier and step.reads_cosines:
             raise KitboxError(
@@ -110,6 +118,13 @@ def check_steps(steps: Sequence[RerankStep], competition: Competition) -> None:
             f"the re-ranking step {pairwise} compares images, and task.label_similarity is "
             '"centre"',
             fix='choose "best" or another, or leave the step out',
+        )
+    index = next((step.kind for step in steps if isinstance(step, GalleryIndex)), None)
+    if index and task.answers not in ("images", "matches"):
+        raise KitboxError(
+            f"the index {index} finds the nearest images, and answers of {competition.name} are "
+            f"{task.answers}, for which all similarities are computed",
+            fix="leave it out",
         )
     needing = next((step.kind for step in steps if step.needs_others), None)
     if needing is None:

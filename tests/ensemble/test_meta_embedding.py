@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kitbox.ensemble import meta_embedding
 from kitbox.ensemble.meta_embedding import concatenate, pca_whiten, whiten_block
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, strings
@@ -206,3 +209,17 @@ def test_a_gallery_too_small_to_whiten_is_refused() -> None:
     block = Embeddings(strings(["a", "b"]), np.eye(2, 4, dtype=np.float32))
     with pytest.raises(KitboxError, match="is too small to whiten; leave the option out"):
         finish(whiten_block(block, block.image_ids, 256, "a"))
+
+
+def test_a_large_meta_embedding_is_on_disk_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks, weights = [rows(50, 4, 0), rows(50, 8, 1)], [1.0, 2.0]
+    inside = concatenate(blocks, weights, tmp_path)
+    monkeypatch.setattr(meta_embedding, "_IN_MEMORY", 1000)
+    mapped = concatenate(blocks, weights, tmp_path)
+    assert isinstance(mapped.vectors, np.memmap)
+    np.testing.assert_array_equal(mapped.vectors, inside.vectors)
+    assert not list(tmp_path.iterdir())
+    in_memory = concatenate(blocks, weights, tmp_path / "nowhere")  # no file can be made there
+    np.testing.assert_array_equal(in_memory.vectors, inside.vectors)

@@ -166,3 +166,22 @@ def test_of_many_equals_few_queries_are_compared_at_a_time(
     found = nearest(query, gallery, 5)
     assert found.gallery_ids.tolist() == whole.gallery_ids.tolist()
     np.testing.assert_allclose(found.similarity, whole.similarity, **CLOSE)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_gallery_that_is_searched_in_blocks_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch, shuffled: bool
+) -> None:
+    generator = np.random.default_rng(0)
+    vectors = generator.integers(-2, 3, (5000, 6)).astype(np.float32)  # many are equal
+    vectors[:, 0] += 0.5
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    order = generator.permutation(5000) if shuffled else np.arange(5000)
+    ids = strings([f"{number:04}" for number in order])
+    images = Embeddings(ids, vectors)
+    query = images.of(ids[:300])
+    whole = knn.nearest_rows(query, images, 25)
+    monkeypatch.setattr(knn, "_GALLERY_BLOCK", 6 * 1024)
+    parts = knn.nearest_rows(query, images, 25)
+    np.testing.assert_array_equal(parts[0], whole[0])
+    np.testing.assert_array_equal(parts[1], whole[1])

@@ -383,7 +383,7 @@ def test_the_text_of_a_step_gives_the_step_back(kind: str) -> None:
     step = parse_step(kind)
     assert str(step).startswith(f"{kind}:")
     assert parse_step(str(step)) == step
-    assert len(str(step).split(",")) == len(type(step).model_fields)
+    assert len(str(step).split(",")) == len(step.settings)
 
 
 def test_settings_are_written_in_one_way() -> None:
@@ -509,6 +509,12 @@ def test_a_step_without_sure_others_is_refused(given: dict[str, Any], what: str)
     )
     with pytest.raises(KitboxError, match=r"nobody who is searched for, and there are none; leave"):
         parse_step("score_normalisation")(graph_of(at_angles(0, prefix="q"), at_angles(10)))
+
+
+def test_an_index_of_images_is_refused_where_labels_are_ranked() -> None:
+    with pytest.raises(KitboxError, match="the index sq8 finds the nearest images, and answers of"):
+        rerankers.check_steps(parse_steps(["sq8", "dba"]), competition(task={"answers": "labels"}))
+    rerankers.check_steps(parse_steps(["sq8", "dba"]), competition(task={"answers": "images"}))
 
 
 def test_centres_of_labels_go_with_steps_that_move_vectors() -> None:
