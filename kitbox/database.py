@@ -1,12 +1,13 @@
 """SQLite files that several processes may use at once, also on file systems without locks."""
 
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from kitbox import locks
+from kitbox import files, locks
 from kitbox.errors import KitboxError
 
 # Seconds to wait for another process.
@@ -21,12 +22,16 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
 
     It has a write-ahead log, so that readers and a writer do not wait for each other; a rollback
     journal where the file system has no shared memory; and where it has no locks, one process at a
-    time. Raises KitboxError for a database that is damaged or cannot be written.
+    time. In a folder that cannot be written to it is read, which takes no lock and no other file.
+    Raises KitboxError for a database that is damaged or cannot be written.
     """
     try:
         with ExitStack() as stack:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield _connect(path, stack)
+            if path.exists() and not os.access(path.parent, os.W_OK):
+                yield _connect_read_only(path, stack)
+            else:
+                files.create_folder(path.parent)
+                yield _connect(path, stack)
     except sqlite3.OperationalError as error:  # a full disk, a folder without write permission
         # statements that fit no table, and text that is no UTF-8, which has no code
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR:
@@ -54,6 +59,23 @@ def _as_read(value: object) -> object:
     if isinstance(value, bool | int | float):
         return float(value) if value == value else None
     return value
+
+
+def _connect_read_only(path: Path, stack: ExitStack) -> sqlite3.Connection:
+    """Open a database that nobody can write: also one whose write-ahead log has no index."""
+    for how in ("mode=ro", "immutable=1"):
+        if how == "mode=ro" and not path.with_name(f"{path.name}-wal").exists():
+            continue  # it would want to make the log
+        database = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True)
+        stack.enter_context(closing(database))
+        try:
+            database.execute("PRAGMA user_version").fetchone()
+        except sqlite3.OperationalError:
+            if how == "immutable=1":
+                raise
+        else:
+            break
+    return database
 
 
 def _connect(path: Path, stack: ExitStack) -> sqlite3.Connection:

@@ -150,6 +150,14 @@ def temporary_folder(path: Path) -> Iterator[Path]:
         yield Path(name)
 
 
+def create_folder(folder: Path) -> None:
+    """Create a folder with those above it; raises KitboxError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KitboxError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
 def sweep(folder: Path) -> list[str]:
     """Remove what `atomic_file` and `atomic_folder` of killed processes left; return the names.
 

@@ -100,3 +100,56 @@ def test_a_damaged_database_is_named(tmp_path: Path) -> None:
         open_database(tmp_path / "images.sqlite"),
     ):
         pass
+
+
+def forbid_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no folder be writable, as on a read-only file system, which binds root too."""
+    may = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK and may(path, mode))
+
+
+def test_what_is_in_a_folder_that_cannot_be_written_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "images.sqlite"
+    with open_database(path) as database:
+        database.execute("CREATE TABLE t (a TEXT)")
+        database.execute("INSERT INTO t VALUES ('a')")
+        database.commit()
+    before = sorted(tmp_path.iterdir())
+    forbid_writing(monkeypatch)
+    assert names(path) == ["a"]
+    with pytest.raises(KitboxError) as caught, open_database(path) as database:
+        database.execute("INSERT INTO t VALUES ('b')")
+    assert str(caught.value) == f"cannot write {path}: attempt to write a readonly database"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_rows_of_a_killed_process_are_read_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, copy = tmp_path / "images.sqlite", tmp_path / "copy" / "images.sqlite"
+    with open_database(path) as database:
+        database.execute("CREATE TABLE t (a TEXT)")
+        database.execute("INSERT INTO t VALUES ('a')")
+        database.commit()
+        copy.parent.mkdir()
+        for suffix in ("", "-wal"):  # as a kill leaves them
+            copy.with_name(copy.name + suffix).write_bytes(
+                path.with_name(path.name + suffix).read_bytes()
+            )
+    forbid_writing(monkeypatch)
+    assert names(copy) == ["a"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    path = tmp_path / ".kitbox" / "images.sqlite"
+    with pytest.raises(KitboxError) as caught, open_database(path):
+        pass
+    assert str(caught.value) == f"cannot write {path.parent}: Read-only file system"

@@ -161,6 +161,7 @@ def train(
             height_width = settings.height_width(boxed.shape)
             seconds, epoch = position.seconds, position.best_epoch
             detector_store.save(folder, detector, key, height_width, seconds, epoch)
+    folder.state.unlink(missing_ok=True)  # a training that was killed at its end has it still
     return detector_store.load(folder)
 
 

@@ -268,10 +268,13 @@ def begin(
 
 
 def finish(run: Run, epoch: int) -> None:
-    """Record the end of a training with the digests of its checkpoints, and remove its state."""
+    """Record the end of a training with the digests of its checkpoints, and remove its state.
+
+    The journal's line comes last: a run that was killed before it is finished by the next command.
+    """
     digests = {path.stem: digest_of_file(path) for path in (run.last, run.best) if path.exists()}
-    run.log("finished", epoch=epoch, **{_CHECKPOINTS: digests})
     write_json(run.key_file, read_json(run.key_file) | {_CHECKPOINTS: digests})
+    run.log("finished", epoch=epoch, **{_CHECKPOINTS: digests})
     run.state.unlink(missing_ok=True)
 
 

@@ -53,6 +53,8 @@ def test_a_detector_is_trained_once(drawn: BoxedImages, workspace: Workspace) ->
     assert "epoch 2/2, loss" in reports[-1].note
     assert first.height_width == (32, 64)
     assert first.seconds > 0
+    assert not first.folder.state.exists()
+    first.folder.state.write_bytes(b"of a training that was killed at its end")
     again, second = train(drawn, workspace)
     assert again == []
     assert second.folder == first.folder

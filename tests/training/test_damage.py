@@ -204,3 +204,20 @@ def test_the_state_that_a_run_killed_at_its_end_left_is_removed(place: Place) ->
     shutil.copy(place.workspace.root / "state", run.state)
     finish(train(place, PLUGIN))
     assert not run.state.exists()
+
+
+def test_a_run_killed_before_it_is_recorded_is_recorded_by_the_next_command(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run = interrupted(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_json", die)
+        with pytest.raises(KeyboardInterrupt):
+            finish(train(place, PLUGIN))
+    finish(train(place, PLUGIN))
+    digests = {p.stem: digest_of_file(p) for p in (run.last, run.best) if p.exists()}
+    assert read_json(run.key_file)["checkpoints"] == digests
+    assert [event["event"] for event in run.events()].count("finished") == 1
