@@ -1,72 +1,112 @@
 """The console script: all commands, and a user's mistake as one sentence."""
 
+import importlib
+import inspect
 import io
 import os
 import signal
 import sys
 import warnings
+from collections import UserDict
 from types import FrameType
 from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_group
 
 import kitbox
-from kitbox.cli import (
-    catalogue,
-    data,
-    demo,
-    embeddings,
-    identify,
-    init,
-    match,
-    plugins,
-    pseudo,
-    report,
-    score,
-    search,
-    submission,
-    sweep,
-    train,
-)
 from kitbox.cli.terminal import print_line
 from kitbox.devices.launch import is_first
 from kitbox.errors import KitboxError, KitboxWarning, PeerError
 
-# The steps of the work, in the order of the help, with their commands.
+# The steps of the work, in the order of the help, with their commands and where each is defined.
 STEPS = {
-    "Workspace": ("demo", "init", "competitions"),
-    "Data": ("data",),
-    "Train": ("plugins", "train", "sweep", "embed", "embeddings", "pseudo"),
-    "Answer": (
-        *("score", "compare", "search", "explain", "ensemble", "match"),
-        *("neighbours", "report", "look"),
-    ),
-    "Catalogue": ("identify", "catalogue"),
-    "Submit": ("submission", "bundle", "leaderboard", "reproduce"),
+    "Workspace": {"demo": "demo:demo", "init": "init:init", "competitions": "init:competitions"},
+    "Data": {"data": "data:app"},
+    "Train": {
+        "plugins": "plugins:app",
+        "train": "train:train",
+        "sweep": "sweep:sweep",
+        "embed": "train:embed",
+        "embeddings": "embeddings:app",
+        "pseudo": "pseudo:pseudo",
+    },
+    "Answer": {
+        "score": "score:score",
+        "compare": "score:compare",
+        "search": "search:search",
+        "explain": "search:explain",
+        "ensemble": "score:ensemble",
+        "match": "match:match",
+        "neighbours": "embeddings:neighbours",
+        "report": "report:report",
+        "look": "report:look",
+    },
+    "Catalogue": {"identify": "identify:identify", "catalogue": "catalogue:app"},
+    "Submit": {
+        "submission": "submission:app",
+        "bundle": "submission:bundle",
+        "leaderboard": "submission:leaderboard_app",
+        "reproduce": "submission:reproduce",
+    },
 }
+
+
+class _Commands(UserDict[str, Any]):
+    """Commands by name, each imported and built when it is first asked for: all take .2 s."""
+
+    def __getitem__(self, name: str) -> Any:
+        if isinstance(self.data[name], str):
+            self.data[name] = _build(name, self.data[name])
+        return self.data[name]
+
+
+def _find(place: str) -> Any:
+    """Return the function or group of commands at `MODULE:NAME` of this package."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(f"kitbox.cli.{module}"), name)
+
+
+def _build(name: str, place: str) -> Any:
+    found = _find(place)
+    group = typer.Typer(rich_markup_mode=None)
+    group.callback()(lambda: None)  # so that it stays a group with one command
+    if isinstance(found, typer.Typer):
+        group.add_typer(found, name=name)
+    else:
+        group.command(name)(found)
+    return get_group(group).commands[name]
+
+
+def _summary(place: str) -> str:
+    """Return the first line of a command's help, without building its options."""
+    found = _find(place)
+    if isinstance(found, typer.Typer):
+        callback = found.registered_callback and found.registered_callback.callback
+        found = found.info.help if callback is None else callback
+    text = found if isinstance(found, str) else inspect.getdoc(found)
+    return str(text).partition("\n")[0]
 
 
 class CommandsByStep(TyperGroup):
     """The group of all commands; its help lists them by the step of the work."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands({k: v for places in STEPS.values() for k, v in places.items()})
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Return the names of the commands, step by step."""
-        return [name for names in STEPS.values() for name in names]
+        return list(self.commands)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Write a section for each step, with a line for each command."""
-        width = max(map(len, self.list_commands(ctx)))
-        for step, names in STEPS.items():
+        width = max(map(len, self.commands))
+        for step, places in STEPS.items():
             with formatter.section(step):
                 formatter.write_dl(
-                    [
-                        (
-                            name.ljust(width),
-                            self.commands[name].get_short_help_str(formatter.width - width - 6),
-                        )
-                        for name in names
-                    ]
+                    [(name.ljust(width), _summary(place)) for name, place in places.items()]
                 )
 
 
@@ -81,38 +121,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-app.command("demo")(demo.demo)
-app.command("init")(init.init)
-app.command("competitions")(init.competitions)
-
-app.command("identify")(identify.identify)
-
-app.add_typer(data.app, name="data")
-
-app.add_typer(plugins.app, name="plugins")
-app.command("train")(train.train)
-app.command("sweep")(sweep.sweep)
-app.command("embed")(train.embed)
-app.add_typer(embeddings.app, name="embeddings")
-app.command("pseudo")(pseudo.pseudo)
-
-app.command("score")(score.score)
-app.command("compare")(score.compare)
-app.command("search")(search.search)
-app.command("explain")(search.explain)
-app.command("ensemble")(score.ensemble)
-app.command("match")(match.match)
-app.command("neighbours")(embeddings.neighbours)
-app.command("report")(report.report)
-app.command("look")(report.look)
-
-app.add_typer(catalogue.app, name="catalogue")
-
-app.add_typer(submission.app, name="submission")
-app.command("bundle")(submission.bundle)
-app.add_typer(submission.leaderboard_app, name="leaderboard")
-app.command("reproduce")(submission.reproduce)
 
 
 def _print_version(value: bool) -> None:

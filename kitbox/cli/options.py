@@ -419,11 +419,15 @@ def print_unused(recipe: "Recipe", *used: str) -> None:
 def build_frozen(sources: "Iterable[MemberSource]", workspace: "Workspace") -> None:
     """Build the network of each frozen plugin that has none here, and say so."""
     from kitbox.plugin.discovery import NamedPlugin
-    from kitbox.training import transfer
+    from kitbox.training import runs
 
     for named in sources:
-        if not isinstance(named, NamedPlugin):
+        if not isinstance(named, NamedPlugin) or not named.plugin.frozen:
             continue
+        if runs.exists(workspace, named):
+            continue
+        from kitbox.training import transfer  # torch
+
         if (built := transfer.build_if_frozen(named, workspace)) is not None:
             print_line(built)
 

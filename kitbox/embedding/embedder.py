@@ -4,25 +4,25 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from kitbox.devices import process_group
-from kitbox.embedding import cache, engine
-from kitbox.embedding.engine import TORCH, Engine, EngineChoice, NetworkSource
+from kitbox.embedding import cache, engine_choice
+from kitbox.embedding.engine_choice import TORCH, EngineChoice
 from kitbox.embedding.view_inputs import scale_network, view_inputs
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of
-from kitbox.images.loader import BatchItem, ImageDataset, build_loader, read_ahead, worker_count
 from kitbox.network import inference
 from kitbox.network.checkpoint import check_checkpoint, layers, load_network
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.views import PLAIN, View, cost, is_view, parse_view, views_of
 from kitbox.records import Checkpoint, Embeddings, Floats, ImageSet, Integers, Progress
 from kitbox.workspace import Workspace
+
+if TYPE_CHECKING:  # torch takes seconds to import, and only networks need it
+    from torch import Tensor, nn
 
 _BATCH = 64
 
@@ -59,7 +59,7 @@ def embed(
     """
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device)
-    choice = engine.choose(options.engine, device, options.precision, len(images))
+    choice = engine_choice.choose(options.engine, device, options.precision, len(images))
     views = views_of(named.plugin.views)
     parts = {
         (view, each): key_parts(
@@ -165,7 +165,7 @@ def cached_views(
         return ()
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device)
-    choice = engine.choose(options.engine, device, options.precision, len(images))
+    choice = engine_choice.choose(options.engine, device, options.precision, len(images))
     network = {"fingerprint": named.plugin.fingerprint, "checkpoint": checkpoint.digest}
     names = {str(causes.get("view")) for causes in cache.causes_like(workspace, network)}
     found = []
@@ -271,6 +271,17 @@ def _vectors(
     Of several processes each embeds every nth batch. The batches are those of a process alone, so
     that the vectors are the same. The first process chooses the engine before the others begin.
     """
+    import torch
+
+    from kitbox.embedding.engine import Engine, NetworkSource
+    from kitbox.images.loader import (
+        BatchItem,
+        ImageDataset,
+        build_loader,
+        read_ahead,
+        worker_count,
+    )
+
     rank, world = process_group.rank(), process_group.world_size()
     check_checkpoint(checkpoint, named)
     plugin, load = named.plugin, partial(load_network, checkpoint, named)
@@ -369,7 +380,9 @@ def _mean(vectors: Sequence[Floats]) -> Floats:
     return unit
 
 
-def _append_one(module: nn.Module, given: tuple[Tensor, ...], embeddings: Tensor) -> Tensor:
+def _append_one(module: "nn.Module", given: "tuple[Tensor, ...]", embeddings: "Tensor") -> "Tensor":
     """Return embeddings (n, d) with a column of ones."""
+    import torch
+
     del module, given
     return torch.cat([embeddings.float(), embeddings.new_ones(len(embeddings), 1).float()], dim=1)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from kitbox.embedding.engine_choice import ONNX, TORCH, WORTHWHILE, EngineChoice
 from kitbox.embedding.onnx_graph import ExportError, OnnxGraph, export
 from kitbox.errors import KitboxError
 from kitbox.files import (
@@ -29,59 +29,16 @@ from kitbox.value import Recorded, check
 if TYPE_CHECKING:  # timm takes longer to import than torch, and a kept graph needs neither network
     from kitbox.network.network import Network
 
-TORCH, ONNX = "torch", "onnx"
 Run = Callable[[Tensor], Tensor]
 
 # Raise it when a graph is made in another way.
 _RECIPE = 2
-# An export takes as long as some hundred images save, so 'auto' makes none for fewer images.
-WORTHWHILE = 256
 # The least cosine between the embeddings of both engines.
 _AGREEMENT = 0.9999
 _PROBE_IMAGES = 8
 _PROBE_SECONDS = 2.0
 # Of a kept graph: what its images are read for.
 _FACTS = "facts.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineChoice:
-    """What may run a network: the engines to choose from, the one of existing embeddings first.
-
-    `required`: the user named the engine, so there is no other to fall back on.
-    """
-
-    engines: tuple[str, ...]
-    required: bool = False
-    notice: str = ""
-
-
-def choose(engine: str, device: str, precision: str, images: int) -> EngineChoice:
-    """Return the engines that may run a network for a number of images.
-
-    Raises KitboxError where the user asks for an engine that cannot run here.
-    """
-    if engine not in ("auto", TORCH, ONNX):
-        raise KitboxError(f"--engine {engine} is not auto, torch or onnx")
-    if engine == TORCH:
-        return EngineChoice(engines=(TORCH,), required=True)
-    missing = "" if _is_installed() else "install it with 'pip install onnx onnxruntime'"
-    if engine == ONNX:
-        if device != "cpu":
-            raise KitboxError("--engine onnx runs on the CPU; add --device cpu, or leave it out")
-        if precision not in ("auto", "32"):
-            raise KitboxError(
-                f"--engine onnx computes in float32, not in --precision {precision}; leave one out"
-            )
-        if missing:
-            raise KitboxError("--engine onnx needs ONNX Runtime", fix=missing)
-        return EngineChoice(engines=(ONNX,), required=True)
-    if device != "cpu" or precision not in ("auto", "32"):
-        return EngineChoice(engines=(TORCH,))
-    if missing:
-        notice = f"torch embeds alone, without ONNX Runtime, which is often faster; {missing}"
-        return EngineChoice(engines=(TORCH,), notice=notice if images >= WORTHWHILE else "")
-    return EngineChoice(engines=(TORCH, ONNX))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,10 +259,6 @@ def _recall(file: Path) -> str | None:
 
 def _remember(file: Path, found: dict[str, Any]) -> None:
     write_text(file, json.dumps(found, indent=2) + "\n")
-
-
-def _is_installed() -> bool:
-    return all(find_spec(package) for package in ("onnx", "onnxruntime"))
 
 
 @cache

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
 
 from kitbox.errors import KitboxError
 from kitbox.images.preprocessing import Box
@@ -14,6 +12,8 @@ from kitbox.plugin.views import View
 from kitbox.records import ImageSet
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from kitbox.network.network import Network
 
 # The share of width and height that each of five crops has.
@@ -61,6 +61,8 @@ def scale_network(
     Both sides are rounded to a multiple of 32 pixels, or of the side of a patch that does not
     divide 32. Raises KitboxError for a network that takes one size alone.
     """
+    import torch
+
     size = _scaled_size(height_width, scale, _patch_side(network.backbone))
     own, other = ("x".join(map(str, each)) for each in (height_width, size))
     if size == height_width:
@@ -92,7 +94,7 @@ def _scaled_size(height_width: tuple[int, int], scale: float, patch: int) -> tup
     return height, width
 
 
-def _patch_side(backbone: nn.Module) -> int:
+def _patch_side(backbone: "nn.Module") -> int:
     """Return the side of the patches that a network cuts an image into, 1 for one without."""
     size = getattr(getattr(backbone, "patch_embed", None), "patch_size", 1)
     return int(max(size)) if isinstance(size, tuple | list) else int(size or 1)

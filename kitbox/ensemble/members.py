@@ -18,7 +18,7 @@ from kitbox.network.checkpoint import read_origin
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress, Strings
-from kitbox.training import runs, transfer
+from kitbox.training import runs
 from kitbox.workspace import Workspace
 
 AnyImages = TypeVar("AnyImages", bound=ImageSet)
@@ -449,7 +449,10 @@ def _members(
         if isinstance(source, ImportedEmbeddings):
             found.append(partial(ImportedMember, embeddings=source))
         else:
-            transfer.build_if_frozen(source, workspace)
+            if source.plugin.frozen and not runs.exists(workspace, source):
+                from kitbox.training import transfer  # torch
+
+                transfer.build_if_frozen(source, workspace)
             found.append(partial(NetworkMember, named=source, network=checkpoint(source)))
     repeated = next((p.name for i, p in enumerate(sources) if p in sources[:i]), None)
     if repeated is not None:

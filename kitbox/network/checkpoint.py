@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 
 from kitbox.errors import KitboxError
 from kitbox.files import canonical_json, parse_json, session_digest, write_bytes
@@ -17,7 +15,9 @@ from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint
 from kitbox.value import FileName, check
 
-if TYPE_CHECKING:  # timm takes longer to import than torch
+if TYPE_CHECKING:  # torch and timm take seconds to import, and cached embeddings need neither
+    import torch
+
     from kitbox.network.network import Network
     from kitbox.network.trained_network import TrainedNetwork
 
@@ -81,6 +81,8 @@ def learned_elsewhere(
 
 def save_checkpoint(path: Path, trained: "TrainedNetwork", origin: Origin) -> Checkpoint:
     """Save network and heads with their origin, atomically, and return the record of the file."""
+    from safetensors.torch import save as to_bytes
+
     tensors: dict[str, torch.Tensor] = {}
     memory: set[int] = set()
     for name, trained_tensor in trained.state_dict().items():
@@ -117,7 +119,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def read_origin(path: Path) -> Origin:
     """Return the metadata of a checkpoint, without reading its tensors."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
         fields = parse_json(metadata[_KEY])
     except FileNotFoundError as error:
@@ -129,7 +131,7 @@ def read_origin(path: Path) -> Origin:
 
 def layers(path: Path) -> list[tuple[str, list[int]]]:
     """Return the names and shapes of the tensors of a network, in the order of their names."""
-    with safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="np") as file:
         names = sorted(name for name in file.keys() if name.startswith("network."))  # noqa: SIM118
         return [(name, list(file.get_slice(name).get_shape())) for name in names]
 
@@ -156,6 +158,8 @@ def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> "N
 
     Raises KitboxError as `check_checkpoint` does.
     """
+    import torch
+
     from kitbox.network.network import Network
 
     origin = check_checkpoint(checkpoint, named)

@@ -2,22 +2,29 @@
 
 import ctypes
 import os
+import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from kitbox.errors import KitboxError
 from kitbox.records import Floats
 
-if TYPE_CHECKING:  # timm takes longer to import than torch
+if TYPE_CHECKING:  # torch and timm take seconds to import, and cached embeddings need neither
+    from torch import Tensor, nn
+
     from kitbox.network.network import Network
 
 Precision = str  # "32", "bf16" or "16"
+# The device files of GPUs on Linux: of NVIDIA, of AMD, and of either below Windows.
+_GPU_FILES = ("nvidia*", "kfd", "dxg")
+# Flags of processors on x86, of which one that computes in half precision has at least one.
+_HALF_FLAGS = {"avx512f", "avx_ne_convert"}
 # Of mallopt in glibc: M_MMAP_THRESHOLD, of which older releases take 32 MB at most, and then
 # M_TRIM_THRESHOLD and M_TOP_PAD. Any of them ends glibc's own adjustment of the first.
 _MMAP, _MMAP_THRESHOLDS = -3, (2**30, 2**25)
@@ -30,8 +37,8 @@ def resolve_device(device: str) -> str:
     From then on networks on a CPU reuse the memory of earlier batches.
     """
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
+        device = "cuda" if _has_gpu() else "cpu"
+    if device == "cuda" and not _has_gpu():
         raise KitboxError("--device cuda: torch sees no GPU here; leave the option out for the CPU")
     if device not in ("cpu", "cuda"):
         raise KitboxError(f"--device {device} is not auto, cpu or cuda")
@@ -47,19 +54,60 @@ def resolve_precision(precision: str, device: str, *, training: bool = False) ->
     steps. Training uses bfloat16, whose range gradients need. Raises KitboxError for a precision
     that the device does not support.
     """
-    half = device == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    half = device == "cuda" or _computes_in("16")
     if precision == "auto":
         if device == "cuda":
-            return "bf16" if training and torch.cuda.is_bf16_supported() else "16"
+            return "bf16" if training and _gpu_has_bf16() else "16"
         if half and not training:
             return "16"
-        return "bf16" if torch.cpu._is_avx512_bf16_supported() else "32"
+        return "bf16" if _computes_in("bf16") else "32"
     if precision not in ("32", "bf16", "16"):
         raise KitboxError(f"--precision {precision} is not auto, 32, bf16 or 16")
     if precision == "16" and device == "cpu" and (training or not half):
         where = "for training on a CPU" if training else "on this CPU"
         raise KitboxError(f"--precision 16 is not supported {where}; use 32, bf16 or auto")
     return precision
+
+
+def _has_gpu() -> bool:
+    """Return whether torch sees a GPU, without importing it where there is none to see."""
+    if _is_pc() and not any(any(Path("/dev").glob(pattern)) for pattern in _GPU_FILES):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _gpu_has_bf16() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_bf16_supported())
+
+
+@cache
+def _computes_in(precision: Precision) -> bool:
+    """Return whether the processor has "16" or "bf16"; older ones are known without torch."""
+    if _is_pc() and not _HALF_FLAGS & _processor_flags():
+        return False
+    import torch
+
+    if precision == "16":
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _is_pc() -> bool:
+    """Return whether this is Linux on x86, whose files name the devices and the processor."""
+    return sys.platform == "linux" and platform.machine() == "x86_64"
+
+
+def _processor_flags() -> set[str]:
+    """Return the flags of the first processor; all that matter where the system names none."""
+    try:
+        with Path("/proc/cpuinfo").open(errors="replace") as lines:
+            return set(next(line for line in lines if line.startswith("flags")).split())
+    except (OSError, StopIteration):
+        return _HALF_FLAGS
 
 
 @cache
@@ -85,12 +133,14 @@ def autocast(device: str, precision: Precision) -> AbstractContextManager[object
     """Return the autocast context of a precision."""
     if precision == "32":
         return nullcontext()
+    import torch
+
     return torch.autocast(device, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
 def embed_batches(
-    network: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    network: "nn.Module",
+    batches: "Iterable[tuple[Tensor, Tensor]]",
     *,
     device: str,
     precision: Precision,
@@ -101,6 +151,8 @@ def embed_batches(
     `backbone_only` gives the pooled feature maps, before the neck. The network keeps its mode and
     device.
     """
+    import torch
+
     was_training = network.training
     network.eval()
     run: Callable[[Tensor], Tensor] = cast("Network", network).pool if backbone_only else network

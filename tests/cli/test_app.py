@@ -105,6 +105,14 @@ def test_the_help_lists_every_command_under_its_step_in_one_line() -> None:
     assert "..." not in shown.split("Workspace:")[1]
 
 
+def test_the_help_builds_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str, place: str) -> None:
+        pytest.fail(f"{place} was built to list {name}")
+
+    monkeypatch.setattr("kitbox.cli.app._build", fail)
+    assert "Train plugins, or resume" in CliRunner().invoke(app, ["--help"]).stdout
+
+
 def test_the_option_workspace_names_the_folder(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("KITBOX_WORKSPACE", "")  # the option sets it
     workspace, _ = competition_on_disk(tmp_path)

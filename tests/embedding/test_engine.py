@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from kitbox import files
-from kitbox.embedding import engine, onnx_graph
-from kitbox.embedding.engine import ONNX, TORCH, Engine, EngineChoice, NetworkSource
+from kitbox.embedding import engine, engine_choice, onnx_graph
+from kitbox.embedding.engine import Engine, NetworkSource
+from kitbox.embedding.engine_choice import ONNX, TORCH, EngineChoice
 from kitbox.errors import KitboxError
 from kitbox.network import inference
 from kitbox.network.network import Network
 from tests.photographs import tiny
 
 AUTO = EngineChoice(engines=(TORCH, ONNX))
-MANY = engine.WORTHWHILE
+MANY = engine_choice.WORTHWHILE
 PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 32, 64, 3), np.uint8))
 
 
@@ -177,19 +178,19 @@ def test_other_embeddings_are_not_used(tmp_path: Path, monkeypatch) -> None:
 )
 def test_an_engine_that_cannot_run_is_refused(engine_name, device, precision, message) -> None:
     with pytest.raises(KitboxError, match=message):
-        engine.choose(engine_name, device, precision, 1000)
+        engine_choice.choose(engine_name, device, precision, 1000)
 
 
 def test_a_gpu_and_a_half_precision_are_torchs() -> None:
-    assert engine.choose("auto", "cuda", "auto", 1000).engines == (TORCH,)
-    assert engine.choose("auto", "cpu", "bf16", 1000).engines == (TORCH,)
-    assert engine.choose("auto", "cpu", "auto", 1000).engines == (TORCH, ONNX)
+    assert engine_choice.choose("auto", "cuda", "auto", 1000).engines == (TORCH,)
+    assert engine_choice.choose("auto", "cpu", "bf16", 1000).engines == (TORCH,)
+    assert engine_choice.choose("auto", "cpu", "auto", 1000).engines == (TORCH, ONNX)
 
 
 def test_without_onnx_runtime_it_says_what_to_install(monkeypatch) -> None:
-    monkeypatch.setattr(engine, "find_spec", lambda _: None)
-    choice = engine.choose("auto", "cpu", "auto", 1000)
+    monkeypatch.setattr(engine_choice, "find_spec", lambda _: None)
+    choice = engine_choice.choose("auto", "cpu", "auto", 1000)
     assert choice.engines == (TORCH,)
     assert "pip install onnx onnxruntime" in choice.notice
     with pytest.raises(KitboxError, match="needs ONNX Runtime; install it with 'pip install"):
-        engine.choose("onnx", "cpu", "auto", 1000)
+        engine_choice.choose("onnx", "cpu", "auto", 1000)

@@ -20,6 +20,20 @@ def test_vectors_have_unit_length_and_the_network_keeps_its_mode() -> None:
     assert network.training
 
 
+def test_devices_and_precisions_are_those_of_torch_though_it_is_not_always_asked() -> None:
+    assert inference.resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    half = torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    bf16 = "bf16" if torch.cpu._is_avx512_bf16_supported() else "32"
+    assert inference.resolve_precision("auto", "cpu") == ("16" if half else bf16)
+    assert inference.resolve_precision("auto", "cpu", training=True) == bf16
+
+
+def test_torch_is_asked_of_a_processor_without_known_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "_processor_flags", lambda: {"avx512f"})
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert inference._computes_in.__wrapped__("bf16")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
