@@ -91,7 +91,7 @@ def test_a_changed_byte_of_a_graph_is_told(tmp_path: Path, monkeypatch) -> None:
     _, first = run(tmp_path)
     [graph] = tmp_path.glob("*/graph.onnx")
     whole = graph.read_bytes()
-    for path in (graph, graph.with_name("manifest.json")):
+    for path in (graph, graph.with_name("manifest.json"), graph.with_name("facts.json")):
         data = path.read_bytes()
         for at in (0, len(data) // 2, len(data) - 2):
             path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
