@@ -164,8 +164,8 @@ class IndexedGallery:
         """Return what a user should know: how many neighbours are lost."""
         share, count = self.recall(query)
         return (
-            f"{self.method}: finds {share:.1%} of the {RECALL_AT} nearest images that exact search "
-            f"finds, by {count} queries"
+            f"{self.method}: finds {share:.1%} of the {RECALL_AT} nearest of {len(self.gallery)} "
+            f"images that exact search finds, by {count} queries"
         )
 
     @cached_property

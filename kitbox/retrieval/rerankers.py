@@ -48,6 +48,11 @@ def parse_step(text: str) -> RerankStep:
     return parse_method(text, STEPS)
 
 
+def is_index(text: str) -> bool:
+    """Return whether the step of a text is an index, which comes before all others."""
+    return isinstance(parse_step(text), GalleryIndex)
+
+
 def parse_steps(texts: Sequence[str]) -> tuple[RerankStep, ...]:
     """Return the steps of several texts, in their order.
 

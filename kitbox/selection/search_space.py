@@ -120,9 +120,14 @@ class SearchSpace:
         return next(found, None)
 
     def in_order(self, steps: Sequence[str]) -> tuple[str, ...]:
-        """Return steps by their groups; those of one group, or of none, stay as they are."""
+        """Return steps by their groups; those of one group, or of none, stay as they are.
+
+        An index of the gallery, which no search chooses, stays first.
+        """
         groups = [*self.steps, None]
-        return tuple(sorted(steps, key=lambda step: groups.index(self.group_of(step))))
+        place = {step: groups.index(self.group_of(step)) for step in steps}
+        indexes = {step for step in steps if rerankers.is_index(step)}
+        return tuple(sorted(steps, key=lambda step: (step not in indexes, place[step])))
 
     def draw(self, trial: Any, base: Candidate) -> Candidate | None:
         """Return the candidate of an optuna trial, None for one without a member.

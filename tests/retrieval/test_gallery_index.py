@@ -103,8 +103,8 @@ def test_what_an_index_loses_is_told(graph: NeighbourGraph) -> None:
         if event.notice
     ]
     assert notices == [
-        "sq8:probes=32,candidates=4,lists=8,seed=0: finds 100.0% of the 20 nearest images that "
-        "exact search finds, by 60 queries"
+        "sq8:probes=32,candidates=4,lists=8,seed=0: finds 100.0% of the 20 nearest of 3000 "
+        "images that exact search finds, by 60 queries"
     ]
 
 
