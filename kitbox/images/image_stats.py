@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from kitbox.images.preprocessing import SWAPPED, load_upright, open_image, raw_size_of, to_rgb
+from kitbox.images.preprocessing import (
+    SWAPPED,
+    load_grey,
+    load_upright,
+    open_image,
+    raw_size_of,
+)
 
 # Brightness and sharpness are measured on a grey image whose longer side has this many pixels: no
 # network sees blur that appears only at full size.
@@ -92,7 +98,7 @@ def summarise(path: Path, data: bytes | None = None, *, partial: bool = False) -
         stats = read_header(image, path.stat().st_size if data is None else len(data))
         taken = _time_taken(image)
         shrink = _draft(image)  # all bytes are read, few pixels decoded
-        grey = to_rgb(load_upright(image, partial=partial)).convert("L")
+        grey = load_grey(image, partial=partial)
         stats = measure_quality(stats, grey)
         grey = grey.reduce(shrink) if shrink > 1 else grey
         small = grey.resize((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX)

@@ -246,6 +246,27 @@ def load_upright(image: Image.Image, *, partial: bool = False, shrink: int = 1) 
     return image if turn is None else image.transpose(turn)
 
 
+def load_grey(image: Image.Image, *, partial: bool = False) -> Image.Image:
+    """Return a decoded image in 8 bits of grey, turned upright; `partial` as in `load_upright`.
+
+    It is made in stripes, so that beside the decoded pixels there is one byte for each of them.
+    """
+    if partial:
+        _load_partial(image)
+    else:
+        _load(image)
+    turn = _TURNS.get(orientation_of(image))
+    if image.mode.startswith("I") or image.mode == "F":  # its range is that of all pixels
+        grey = to_rgb(image).convert("L")
+    else:
+        grey = Image.new("L", image.size)
+        rows = max(1, _STRIPE_PIXELS // image.width)
+        for top in range(0, image.height, rows):
+            stripe = image.crop((0, top, image.width, min(top + rows, image.height)))
+            grey.paste(to_rgb(stripe).convert("L"), (0, top))
+    return grey if turn is None else grey.transpose(turn)
+
+
 def _reduced(image: Image.Image, shrink: int) -> Image.Image:
     """Return the RGB image of the means of `shrink` x `shrink` pixels, made in stripes."""
     width, height = (-(-side // shrink) for side in image.size)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from kitbox.images import image_stats
+from kitbox.images import image_stats, preprocessing
 from kitbox.images.image_stats import ImageStats
 from tests import dirty
 
@@ -112,3 +112,30 @@ def test_a_large_jpeg_decoded_at_reduced_scale_has_the_same_statistics(tmp_path:
     assert abs(shrunk.low - whole.low) <= 2
     assert abs(shrunk.high - whole.high) <= 2
     assert shrunk.sharpness == pytest.approx(whole.sharpness, rel=0.1)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK", "1", "I;16", "F"])
+def test_grey_made_in_stripes_is_that_of_the_whole_image(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    scene = dirty.scene(1).convert("L" if mode in ("I;16", "F") else mode)
+    if mode == "I;16":
+        scene = Image.fromarray(np.asarray(scene).astype(np.uint16) * 200)
+    scene = scene.convert("F") if mode == "F" else scene
+    scene.save(path, exif=dirty.rotated_exif())
+    with preprocessing.open_image(path) as image:
+        upright = preprocessing.load_upright(image)
+        expected = np.asarray(preprocessing.to_rgb(upright).convert("L"))
+    converted = []
+    convert = Image.Image.convert
+
+    def record(image: Image.Image, *given: object, **named: object) -> Image.Image:
+        converted.append(image.width * image.height)
+        return convert(image, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(preprocessing, "_STRIPE_PIXELS", 1000)
+    monkeypatch.setattr(Image.Image, "convert", record)
+    with preprocessing.open_image(path) as image:
+        np.testing.assert_array_equal(np.asarray(preprocessing.load_grey(image)), expected)
+    assert mode in ("I;16", "F") or max(converted) <= 1000
