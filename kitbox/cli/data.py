@@ -8,6 +8,7 @@ import typer
 
 from kitbox.cli import boxes, duplicates
 from kitbox.cli.options import (
+    BackendOptions,
     DeviceOptions,
     JsonOption,
     WorkspaceOption,
@@ -43,10 +44,13 @@ app = typer.Typer(help="Images, lists, crops and the holdout.", no_args_is_help=
 
 
 @app.command("check")
+@with_records
 def check(
     kind: Annotated[
         str | None, typer.Option("--kind", help="List every finding of this kind.", metavar="K")
     ] = None,
+    *,
+    backend: BackendOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -65,17 +69,18 @@ def check(
 
     _check_kind(kind)
     workspace, competition = open_workspace(folder)
-    found = follow(data_check.check(workspace, competition))
     path = workspace.reports / "check.csv"
-    data_check.save(found.findings, path)
-    stage = check_page.write(
-        found.findings,
-        found.image_sets,
-        workspace,
-        path.with_suffix(".html"),
-        checked=found.image_count,
-    )
-    page = follow(stage).path
+    with backend.open():
+        found = follow(data_check.check(workspace, competition))
+        data_check.save(found.findings, path)
+        stage = check_page.write(
+            found.findings,
+            found.image_sets,
+            workspace,
+            path.with_suffix(".html"),
+            checked=found.image_count,
+        )
+        page = follow(stage).path
     shown = [finding for finding in found.findings if kind in (None, finding.kind)]
     if as_json:
         print_json(
@@ -237,6 +242,7 @@ def _shown(value: Any) -> str:
 
 
 @app.command("prepare")
+@with_records
 def prepare(
     names: Annotated[
         list[str] | None,
@@ -250,6 +256,8 @@ def prepare(
         bool,
         typer.Option("--drop", help="Remove what these plugins do not read; prepare nothing."),
     ] = False,
+    *,
+    backend: BackendOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -270,9 +278,9 @@ def prepare(
     if drop:
         _remove_unused(workspace, specs, as_json=as_json)
         return
-    planned = pixel_cache_writer.plan(
-        workspace, _readable(load_collection(workspace, competition)), specs
-    )
+    with backend.open():
+        collection = load_collection(workspace, competition)
+    planned = pixel_cache_writer.plan(workspace, _readable(collection), specs)
     free = pixel_cache_writer.check_disk_space(workspace, planned)
     many = "" if len(plugins) == 1 else "s"
     print_line(
@@ -281,7 +289,8 @@ def prepare(
         f"of {pixel_cache_writer.gigabytes(free)} free"
     )
     began = time.perf_counter()
-    problems = follow(pixel_cache_writer.fill(planned, workspace))
+    with backend.open():
+        problems = follow(pixel_cache_writer.fill(planned, workspace))
     seconds = time.perf_counter() - began
     for problem in problems:
         print_line(f"left out: {problem}")

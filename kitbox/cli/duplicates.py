@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kitbox.cli.options import (
+    BackendOptions,
     DeviceOptions,
     JsonOption,
     WorkspaceOption,
@@ -50,6 +51,7 @@ def duplicates(
     ] = False,
     show: Annotated[int, typer.Option("--show", help="Rows to show of each table.", min=0)] = 10,
     device: DeviceOptions,
+    backend: BackendOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -77,8 +79,9 @@ def duplicates(
     from kitbox.report import duplicates_page
 
     workspace, competition = open_workspace(folder)
-    collection = load_collection(workspace, competition)
-    pool = follow(gather_pool(workspace, competition, collection))
+    with backend.open():
+        collection = load_collection(workspace, competition)
+        pool = follow(gather_pool(workspace, competition, collection))
     unknown, fine = competition.images.unknown_label, collection.decisions.fine
     links: dict[LinkKind, Pairs] = {
         "copies": copy_pairs(pool),
@@ -104,7 +107,8 @@ def duplicates(
     stage = duplicates_page.write(
         found, suspects, pool, unknown, workspace, workspace.reports / "duplicates.html"
     )
-    paths.append(follow(stage).path)
+    with backend.open():
+        paths.append(follow(stage).path)
     dropped = drop_decisions(pool, fine) if drop_copies else []
     decisions.add(workspace.decisions, *dropped)
     if as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from kitbox.cli.options import (
+    BackendOptions,
     CheckpointOption,
     CombineOptions,
     JsonOption,
@@ -79,6 +80,7 @@ def match(
     rerank: RerankOption = None,
     checkpoint: CheckpointOption = "last",
     device: MatchDeviceOptions,
+    backend: BackendOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -140,11 +142,11 @@ def match(
         graphs, images = follow(neighbour_table.search_side(ensemble, side))
         for one in settings:
             begin = time.monotonic()
-            found = follow(
-                match_shortlists(
-                    one, graphs, images, workspace, options, unreadable=collection.unreadable
-                )
+            stage = match_shortlists(
+                one, graphs, images, workspace, options, unreadable=collection.unreadable
             )
+            with backend.open():
+                found = follow(stage)
             seconds = time.monotonic() - begin
             report.append(_Row(one, side, found, seconds, ensemble))
     if as_json:

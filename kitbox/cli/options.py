@@ -5,7 +5,7 @@ of the options themselves; the command receives the record.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -202,6 +202,36 @@ class ProcessOptions:
         from kitbox.devices.launch import Processes
 
         return Processes.resolve(self.devices, self.nodes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendOptions:
+    """Where the work on many files runs; see docs/scale.md."""
+
+    backend: Annotated[
+        Literal["threading", "loky", "dask", "ray"] | None,
+        typer.Option(
+            "--backend",
+            help="What reads many files: threads, processes (loky), or a cluster of dask or ray; "
+            "default: threads.",
+            show_default=False,
+        ),
+    ] = None
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            help="The scheduler of a cluster, as tcp://host:8786; default: a cluster on this "
+            "machine.",
+            show_default=False,
+        ),
+    ] = None
+
+    def open(self) -> AbstractContextManager[None]:
+        """Return the context in which the work runs there."""
+        from kitbox.devices.joblib_backend import open_backend
+
+        return open_backend(self.backend, self.address)
 
 
 @dataclass(frozen=True, kw_only=True)

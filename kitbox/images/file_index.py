@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 
 from kitbox.database import checksum, open_database
+from kitbox.devices import joblib_backend
 from kitbox.errors import KitboxError, KitboxWarning, counted, readable
 from kitbox.files import digest_of_file
 from kitbox.images import image_stats, preprocessing
@@ -97,9 +98,7 @@ def inspect(
             for stamp, path in zip(stamps, images.paths, strict=True)
             if stamp not in known
         }
-        read = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
-            delayed(_read)(path) for path in fresh.values()
-        )
+        read = joblib_backend.run(delayed(_read)(path) for path in fresh.values())
         for done, (stamp, record) in enumerate(zip(fresh, read, strict=True), 1):
             known[stamp] = record
             if record.lasting:  # else reading may succeed the next time

@@ -4,15 +4,16 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from joblib import Parallel, cpu_count, delayed
+from joblib import cpu_count, delayed
 
 from kitbox import files, locks
+from kitbox.devices import joblib_backend
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.images.pixel_cache import ENTRY_BYTES, PixelCache, entry, keys_of
@@ -111,12 +112,17 @@ def fill(
     memory = preprocessing.reuse_memory(_REUSED_MEGABYTES * cpu_count())
     with lock(workspace), _translate_errors(workspace.pixel_cache), memory, ExitStack() as stack:
         writers = {cache: stack.enter_context(closing(_Writer(cache))) for cache in planned.caches}
-        done = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
-            delayed(_write)(
-                job, [(writers[cache], writers[cache].next_row()) for cache, _, _ in job.targets]
+        jobs = takewhile(lambda _: not stopped.is_set(), planned.jobs)
+        if joblib_backend.shares_memory():
+            done = joblib_backend.run(
+                delayed(_write)(job, _next_rows(job, writers)) for job in jobs
             )
-            for job in takewhile(lambda _: not stopped.is_set(), planned.jobs)
-        )
+        else:  # other processes, perhaps on other machines, decode; this one alone writes
+            decoded = joblib_backend.run(delayed(_decode_or_error)(job) for job in jobs)
+            done = (
+                _write_decoded(job, _next_rows(job, writers), crops)
+                for job, crops in zip(planned.jobs, decoded, strict=False)
+            )
         try:
             for count, (job, entries) in enumerate(zip(planned.jobs, done, strict=True), 1):
                 if isinstance(entries, UnreadableImageError):
@@ -220,10 +226,26 @@ def _commit(writers: Iterable[_Writer]) -> None:
 
 def _write(job: DecodeJob, rows: list[tuple[_Writer, int]]) -> list[bytes] | UnreadableImageError:
     """Write an image's pixels to its rows; return their entries, or why it cannot be read."""
+    return _write_decoded(job, rows, _decode_or_error(job))
+
+
+def _decode_or_error(job: DecodeJob) -> list[Pixels] | UnreadableImageError:
     try:
-        crops = _decode(job)
+        return _decode(job)
     except UnreadableImageError as error:
         return error
+
+
+def _next_rows(job: DecodeJob, writers: Mapping[PixelCache, _Writer]) -> list[tuple[_Writer, int]]:
+    return [(writers[cache], writers[cache].next_row()) for cache, _, _ in job.targets]
+
+
+def _write_decoded(
+    job: DecodeJob, rows: list[tuple[_Writer, int]], crops: list[Pixels] | UnreadableImageError
+) -> list[bytes] | UnreadableImageError:
+    """Write decoded pixels to their rows; return the entries of these, or the error."""
+    if isinstance(crops, UnreadableImageError):
+        return crops
     for (writer, row), pixels in zip(rows, crops, strict=True):
         writer.write(row, pixels)
     return [entry(key, pixels) for (_, _, key), pixels in zip(job.targets, crops, strict=True)]

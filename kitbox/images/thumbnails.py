@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from PIL import Image
 
 from kitbox.database import open_database
+from kitbox.devices import joblib_backend
 from kitbox.files import digest_of
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import Box, UnreadableImageError, box_of
@@ -76,7 +77,7 @@ def make(
         fresh = {key: row for row, key in enumerate(keys)}
         for key in _load_geometry(database, keys):
             fresh.pop(key)
-        drawn = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
+        drawn = joblib_backend.run(
             delayed(_draw)(images.paths[row], side, boxes[row], crop_margin or 0.0)
             for row in fresh.values()
         )

@@ -6,9 +6,14 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
-from kitbox.images.preprocessing import UnreadableImageError, box_of
+from joblib import delayed
+
+from kitbox.devices import joblib_backend
+from kitbox.images.preprocessing import Box, UnreadableImageError, box_of
 from kitbox.keypoints import match_cache
 from kitbox.keypoints.local_features import LocalFeatures, read_picture
 from kitbox.keypoints.match_cache import FeatureStore
@@ -31,9 +36,13 @@ def run_in_threads(
     """Yield what a function makes of each of some values, in their order.
 
     It is computed in `workers` threads, a few values ahead; close it, and the rest is left out.
+    Where processes or a cluster were chosen for such work, these compute it.
     """
     if workers == 1:
         yield from map(function, given)
+        return
+    if not joblib_backend.shares_memory():
+        yield from joblib_backend.run(delayed(function)(one) for one in given)
         return
     waiting: deque[Future[Made]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="keypoints")
@@ -84,9 +93,9 @@ class FeatureSource:
 
         An image that cannot be read has none, and is not written.
         """
-        committed = time.monotonic()
+        committed, extract = time.monotonic(), partial(_extract, self.matcher)
         try:
-            with closing(run_in_threads(self._extract, rows, workers)) as found:
+            with closing(run_in_threads(extract, map(self._image, rows), workers)) as found:
                 for done, (row, features) in enumerate(zip(rows, found, strict=True), 1):
                     if isinstance(features, str):
                         self.without[row] = features
@@ -124,16 +133,16 @@ class FeatureSource:
             _, dropped = self._held.popitem(last=False)
             self._bytes -= dropped.descriptors.nbytes
 
-    def _extract(self, row: int) -> LocalFeatures | str:
-        """Return the features of an image, or why it cannot be read."""
-        settings = self.matcher.settings
-        try:
-            picture = read_picture(
-                self.images.paths[row],
-                box_of(self.images, row),
-                size=settings.size,
-                margin=settings.margin,
-            )
-        except UnreadableImageError as error:
-            return str(error)
-        return self.matcher.extract(picture.pixels, picture.box)
+    def _image(self, row: int) -> tuple[Path, Box | None]:
+        return self.images.paths[row], box_of(self.images, row)
+
+
+def _extract(matcher: Matcher, image: tuple[Path, Box | None]) -> LocalFeatures | str:
+    """Return the features of an image, a file and its box, or why it cannot be read."""
+    path, box = image
+    settings = matcher.settings
+    try:
+        picture = read_picture(path, box, size=settings.size, margin=settings.margin)
+    except UnreadableImageError as error:
+        return str(error)
+    return matcher.extract(picture.pixels, picture.box)

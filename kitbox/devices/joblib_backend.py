@@ -1,0 +1,92 @@
+"""Where the work on many files runs: joblib's threads or processes, or a cluster of dask or ray."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from typing import Any, Literal, get_args
+
+from joblib import Parallel, cpu_count, parallel_config
+from joblib.parallel import get_active_backend
+
+from kitbox.errors import KitboxError, first_line
+
+Backend = Literal["threading", "loky", "dask", "ray"]
+# Calls that a backend without results one by one gets at a time, for each worker.
+_AT_ONCE = 16
+
+
+@contextmanager
+def open_backend(backend: str | None, address: str | None = None) -> Iterator[None]:
+    """Let `run` use a backend within the body; None is threads, as without this.
+
+    `address` is that of the scheduler of a dask or ray cluster; without it a cluster is started on
+    this machine. Raises KitboxError for a package that is missing, and where no scheduler answers.
+    """
+    if backend is not None and backend not in get_args(Backend):
+        raise KitboxError(f"--backend {backend} is not {', '.join(get_args(Backend))}")
+    if address is not None and backend not in ("dask", "ray"):
+        raise KitboxError("--address is that of a cluster", fix="add --backend dask or ray")
+    with ExitStack() as stack:
+        settings: dict[str, Any] = {}
+        if backend == "dask":
+            settings["client"] = stack.enter_context(_dask(address))
+        elif backend == "ray":
+            _start_ray(address)
+        if backend is not None:
+            stack.enter_context(parallel_config(backend=backend, **settings))
+        yield
+
+
+def run(calls: Iterable[Any]) -> Iterator[Any]:
+    """Yield in their order what calls return that were made by `joblib.delayed`."""
+    backend, _ = get_active_backend(prefer="threads")
+    if backend.supports_return_generator:
+        yield from Parallel(n_jobs=-1, prefer="threads", return_as="generator")(calls)
+        return
+    waiting, count = iter(calls), _AT_ONCE * max(backend.effective_n_jobs(-1), cpu_count())
+    while part := list(islice(waiting, count)):
+        yield from Parallel(n_jobs=-1)(part)
+
+
+def shares_memory() -> bool:
+    """Return whether the workers of `run` are threads, which may write to what they are given."""
+    backend, _ = get_active_backend(prefer="threads")
+    return bool(getattr(backend, "supports_sharedmem", False))  # that of dask does not say
+
+
+def _dask(address: str | None) -> Any:
+    """Return a client of a dask cluster, as a context."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise _missing("dask") from error
+    try:
+        return Client(address, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise KitboxError(
+            f"--address {address}: no scheduler of dask answers there ({first_line(error)})",
+            fix="start one with 'dask scheduler', or correct the address",
+        ) from error
+
+
+def _start_ray(address: str | None) -> None:
+    try:
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError as error:
+        raise _missing("ray") from error
+    try:
+        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise KitboxError(
+            f"--address {address}: no cluster of ray answers there ({first_line(error)})",
+            fix="start one with 'ray start --head', or correct the address",
+        ) from error
+    register_ray()
+
+
+def _missing(backend: str) -> KitboxError:
+    return KitboxError(
+        f"--backend {backend} needs a package that is not installed",
+        fix=f"install it with 'pip install \"kitbox[{backend}]\"'",
+    )
