@@ -1,0 +1,269 @@
+"""How the cost of every stage grows: processor seconds and peak memory at 1, 2, 4 and 8 times.
+
+    python benchmarks/growth.py [--base 1000] [--times 1 2 4 8] [--stages NAME ...]
+        [--folder DIR] [--json] [--plot docs/growth.png]
+
+Each stage is a command in a process of its own that has all libraries already, on drawn photographs
+of 160 x 120 pixels, two thirds labelled, three of an individual, one in fifty a copy or
+near-duplicate of another. Embeddings are drawn too, of 128 dimensions, so that stages after the
+network are measured on what a good network gives; `embed` runs a small one. Processor seconds count
+all threads; a machine that is busy changes them little. The exponent is log2 of what the last
+doubling added over what the one before added; what every start costs counts for nothing. 1 is
+linear, 2 is quadratic.
+"""
+
+import argparse
+import importlib
+import json
+import math
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import werkzeug.serving
+from PIL import Image
+
+from kitbox.cli import app
+
+LIBRARIES = (
+    "albumentations", "cv2", "faiss", "jinja2", "matplotlib.pyplot", "onnxruntime",
+    "scipy.cluster.hierarchy", "scipy.sparse.csgraph", "sklearn.decomposition",
+    "sklearn.linear_model", "timm", "torch", "torchvision",
+)  # fmt: skip
+WIDTH, HEIGHT, DIM = 160, 120, 128
+TASKS = {
+    "labels": 'gallery = "train"\nanswers = "labels"\nk = 5\nmetric = "label_map"',
+    "images": 'gallery = "train"\nanswers = "images"\nk = 20',
+    "clusters": 'gallery = "test"\nanswers = "clusters"\nmetric = "ari"',
+}
+SETTINGS = """name = "{task}"
+[images]
+root = "{data}"
+train_list = "train.csv"
+image_column = "Image"
+label_column = "Id"
+train_folder = "train"
+test_folder = "test"
+unknown_label = "new"
+[task]
+{settings}
+[threshold]
+rule = "best"
+[submission]
+header = ["Image", "Id"]
+layout = "joined"
+[holdout]
+share = 0.2
+unknown_share = 0.2
+seed = 0
+"""
+PLUGIN = """from kitbox import Plugin
+
+plugin = Plugin(backbone="resnet10t", image_size=32, weights="none", epochs=1, batch_size=128)
+"""
+# stage: the workspace and the command
+STAGES: dict[str, tuple[str, str]] = {
+    "data check": ("labels", "data check"),
+    "data duplicates": ("labels", "data duplicates"),
+    "data prepare": ("labels", "data prepare tiny"),
+    "train, an epoch": ("labels", "train tiny --device cpu"),
+    "embed": ("labels", "embed tiny --device cpu"),
+    "duplicates by embeddings": ("labels", "data duplicates --by drawn"),
+    "score labels": ("labels", "score drawn"),
+    "score images": ("images", "score drawn"),
+    "query_expansion": ("images", "ensemble drawn other --rerank query_expansion --submit"),
+    "dba": ("images", "ensemble drawn other --rerank dba --submit"),
+    "k_reciprocal": ("images", "ensemble drawn other --rerank k_reciprocal --submit"),
+    "diffusion": ("images", "ensemble drawn other --rerank diffusion --submit"),
+    "local_scaling": ("images", "ensemble drawn other --rerank local_scaling --submit"),
+    "ensemble of labels": ("labels", "ensemble drawn other --submit"),
+    "ensemble of images": ("images", "ensemble drawn other --submit"),
+    "clusters": ("clusters", "ensemble drawn other --submit"),
+    "neighbours": ("images", "neighbours drawn"),
+    "lint": ("images", "submission lint submission.csv"),
+    "report of data": ("labels", "report"),
+    "report of results": ("labels", "report drawn other"),
+    "look": ("labels", "look --no-browser --port 0"),
+    "look by embeddings": ("labels", "look drawn --no-browser --port 0"),
+}
+
+
+def draw(folder: Path, count: int) -> None:
+    """Write photographs, their lists, embeddings and the three workspaces."""
+    data = folder / "data"
+    labelled = count * 2 // 3
+    for name in ("train", "test"):
+        (data / name).mkdir(parents=True)
+    rows, names = ["Image,Id"], []
+    individuals = [number // 3 for number in range(labelled)]
+    individuals += [number % (labelled // 3 + 1) for number in range(count - labelled)]
+    for number, individual in enumerate(individuals):
+        side = "train" if number < labelled else "test"
+        path = data / side / f"{number:07d}.jpg"
+        before = data / side / f"{number - 1:07d}.jpg"
+        if number % 100 == 1 and before.exists():
+            path.write_bytes(before.read_bytes())
+        elif number % 100 == 2 and before.exists():
+            Image.open(before).save(path, quality=80)
+        else:
+            draw_image(number).save(path, quality=90)
+        names.append(path.name)
+        if side == "train":
+            rows.append(f"{path.name},w_{individual:06d}")
+    (data / "train.csv").write_text("\n".join(rows) + "\n")
+    generator = np.random.default_rng(0)
+    centres = generator.standard_normal((max(individuals) + 1, DIM), dtype=np.float32)
+    for name in ("drawn", "other"):
+        noise = generator.standard_normal((count, DIM), dtype=np.float32)
+        vectors = centres[individuals] + 0.9 * noise
+        np.savez(folder / f"{name}.npz", names=np.array(names), vectors=vectors)
+    for task, settings in TASKS.items():
+        workspace = folder / task
+        (workspace / "plugins").mkdir(parents=True)
+        text = SETTINGS.format(task=task, data=data, settings=settings)
+        if task != "labels":
+            text = text.replace('unknown_label = "new"\n', "")
+        (workspace / "kitbox.toml").write_text(text)
+        (workspace / "plugins" / "tiny.py").write_text(PLUGIN)
+        for name in ("drawn", "other"):
+            given = f"embeddings import ../{name}.npz --name {name} --learned-from nothing"
+            run(workspace, given)
+
+
+def draw_image(number: int) -> Image.Image:
+    """Draw blocks of random colours with noise, by number."""
+    generator = np.random.default_rng(number)
+    blocks = generator.integers(20, 235, (6, 8, 3)).astype(np.uint8)
+    coarse = np.asarray(Image.fromarray(blocks).resize((WIDTH, HEIGHT), Image.Resampling.NEAREST))
+    noisy = coarse + generator.normal(0, 5, (HEIGHT, WIDTH, 1))
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+
+
+def run(workspace: Path, command: str) -> tuple[float, float]:
+    """Run a command in a child process; return its processor seconds and its peak memory in GB.
+
+    The child has all libraries already. A server returns as soon as it would serve.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        child = os.fork()
+        if not child:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+            os.chdir(workspace)
+            sys.argv = ["kitbox", *command.split()]
+            status = 1
+            try:
+                app.main()
+                status = 0
+            except SystemExit as stopped:
+                status = int(stopped.code or 0)
+            except BaseException:  # the parent prints it
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+        _, status, used = os.wait4(child, 0)
+        if status:
+            output.seek(0)
+            sys.exit(f"kitbox {command}: {output.read()[-3000:]}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6
+
+
+def exponent(costs: list[float]) -> float | None:
+    """Return the exponent of growth by the last two doublings, None where nothing grows."""
+    if len(costs) < 3:
+        return None
+    before, last = costs[-2] - costs[-3], costs[-1] - costs[-2]
+    return math.log2(last / before) if before > 0 and last > 0 else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", type=int, default=1000, help="photographs at 1 times")
+    parser.add_argument("--times", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--stages", nargs="+", choices=STAGES, metavar="NAME")
+    parser.add_argument("--folder", type=Path, help="where photographs are drawn, and kept")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--plot", type=Path)
+    given = parser.parse_args()
+    costs: dict[str, dict[str, list[float]]] = {}
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    werkzeug.serving.BaseWSGIServer.serve_forever = lambda *_, **__: None
+    with tempfile.TemporaryDirectory() as fresh:
+        for times in given.times:
+            folder = (given.folder or Path(fresh)).resolve() / str(given.base * times)
+            if not folder.exists():
+                draw(folder, given.base * times)
+            for stage in given.stages or STAGES:
+                workspace, command = STAGES[stage]
+                if "submission.csv" in command:
+                    [written, *_] = (folder / workspace).glob("submissions/*/submission.csv")
+                    command = command.replace("submission.csv", str(written))
+                seconds, memory = run(folder / workspace, command)
+                row = costs.setdefault(stage, {"seconds": [], "gigabytes": []})
+                row["seconds"].append(round(seconds, 2))
+                row["gigabytes"].append(round(memory, 3))
+                print(f"{times} x, {stage}: {seconds:.2f} s, {memory:.2f} GB", file=sys.stderr)
+    counts = [given.base * times for times in given.times]
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    if given.json:
+        print(json.dumps({"machine": machine, "photographs": counts, "stages": costs}, indent=2))
+    else:
+        print(f"{machine}; photographs: {', '.join(map(str, counts))}\n")
+        print(table(costs, counts))
+    if given.plot:
+        plot(costs, counts, given.plot)
+
+
+def table(costs: dict[str, dict[str, list[float]]], counts: list[int]) -> str:
+    """Return costs as a Markdown table."""
+    rows = [
+        f"| stage | {' | '.join(f'{count:,}' for count in counts)} | exponent | peak memory |",
+        "|---" * (len(counts) + 3) + "|",
+    ]
+    for stage, cost in costs.items():
+        power = exponent(cost["seconds"])
+        cells = [f"{seconds:.1f} s" for seconds in cost["seconds"]]
+        memory = f"{cost['gigabytes'][0]:.2f} to {cost['gigabytes'][-1]:.2f} GB"
+        shown = "" if power is None else f"{power:.1f}"
+        rows.append(f"| {stage} | {' | '.join(cells)} | {shown} | {memory} |")
+    return "\n".join(rows)
+
+
+def plot(costs: dict[str, dict[str, list[float]]], counts: list[int], path: Path) -> None:
+    """Draw what each stage costs beyond its start, which the cost at 1 times stands for."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = 5
+    figure, axes = pyplot.subplots(
+        math.ceil(len(costs) / columns), columns, figsize=(12, 10), squeeze=False
+    )
+    every: list[Any] = list(axes.flat)
+    for axis, (stage, cost) in zip(every, costs.items(), strict=False):
+        seconds = cost["seconds"]
+        axis.plot(counts, seconds, "o-", color="#1f5f8b", markersize=3)
+        slope = (seconds[1] - seconds[0]) / (counts[1] - counts[0])
+        straight = [seconds[0] + slope * (count - counts[0]) for count in counts]
+        axis.plot(counts, straight, ":", color="#888888")
+        axis.set_title(stage, fontsize=9)
+        axis.set_ylim(bottom=0)
+        axis.tick_params(labelsize=7)
+    for axis in every[len(costs) :]:
+        axis.axis("off")
+    figure.supxlabel("photographs", fontsize=9)
+    figure.supylabel("processor seconds (dotted: linear)", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=60)
+
+
+if __name__ == "__main__":
+    main()
