@@ -1,5 +1,6 @@
 """Documentation: every command in it exists, and the command page equals --help."""
 
+import functools
 import re
 import runpy
 import shlex
@@ -54,9 +55,15 @@ def commands_in(block: str) -> list[list[str]]:
     return found
 
 
+@functools.cache
+def all_commands():
+    """Return the group of all commands, each of which is built once for all words."""
+    return get_command(app)
+
+
 def find_command(words: list[str]):
     """Return the command of these words, its name, and its arguments."""
-    command, path, left = get_command(app), ["kitbox"], list(words)
+    command, path, left = all_commands(), ["kitbox"], list(words)
     while left and left[0] in getattr(command, "commands", {}):
         command = command.commands[left[0]]
         path.append(left.pop(0))
@@ -107,7 +114,7 @@ def test_every_command_on_a_page_exists_with_its_options(page: Path):
 def test_every_example_in_a_help_text_is_valid():
     paths = runpy.run_path(str(ROOT / "scripts" / "command-page"))["paths"]
     found, wrong = 0, []
-    for path in paths(get_command(app)):
+    for path in paths(all_commands()):
         for block in EXAMPLES.findall(find_command(list(path))[0].help or ""):
             for line in block.splitlines():
                 found += 1

@@ -186,7 +186,7 @@ def test_wrong_usage_exits_with_2(capsys, monkeypatch, arguments, message: str) 
 
 def test_debug_lets_the_traceback_through(tmp_path, monkeypatch) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "kitbox", "--debug", "train", "x"],
+        [sys.executable, "-m", "kitbox", "--debug", "leaderboard"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -102,7 +102,7 @@ def test_printing_never_fails_in_a_terminal_without_utf8(place: Workspace, encod
 
 
 def test_a_mistake_is_told_in_a_terminal_without_utf8(place: Workspace) -> None:
-    refused = started("ascii", place, "train", "Åsa")
+    refused = started("ascii", place, "score", "Åsa")
     assert refused.returncode == 1
     assert r"\xc5sa" in refused.stderr.decode("ascii")
 
