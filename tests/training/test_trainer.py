@@ -298,7 +298,7 @@ SHARED: dict[str, dict[str, object]] = {
 ALIKE: dict[str, dict[str, object]] = {
     "frozen_then_not": {
         "epochs": 3,
-        "phases": [Phase(epochs=1, frozen_backbone=True), Phase(epochs=2)],
+        "phases": [Phase(epochs=2, frozen_backbone=True), Phase(epochs=1)],
         "accumulate": 2,
         "losses": [CrossEntropy()],
     },
