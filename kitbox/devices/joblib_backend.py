@@ -1,5 +1,6 @@
 """Where the work on many files runs: joblib's threads or processes, or a cluster of dask or ray."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -61,7 +62,9 @@ def _dask(address: str | None) -> Any:
     except ImportError as error:
         raise _missing("dask") from error
     try:
-        return Client(address, set_as_default=False)
+        # a cluster of its own would tell that its workers need time to end
+        own = {} if address else {"silence_logs": logging.ERROR}
+        return Client(address, set_as_default=False, **own)
     except (OSError, ValueError) as error:
         raise KitboxError(
             f"--address {address}: no scheduler of dask answers there ({first_line(error)})",
