@@ -1,216 +1,182 @@
 """Files of another form: each is read, or refused in one sentence, and nothing else happens.
 
-    python benchmarks/fuzz.py --seed 7 --inputs 5000 [receipt ledger run journal ...]
+    python benchmarks/fuzz.py --seed 7 --inputs 100000 --jobs 2 [receipt ledger list boxes ...]
 
-Takes a file that kitbox wrote, changes it at random (bytes, lines, JSON values, TOML values), and
-calls what reads it. Prints, for each kind of file, how many inputs were read and refused, the
-longest time of one, and the first of each kind of exception that is no KitboxError: a fault. Input
-n of a seed is the same on every machine; `--first N` begins at another one.
+Takes a good file of each kind (fuzz_kinds.py), changes it at random (bytes, lines, cells, values of
+JSON and TOML, members of an archive), and calls what reads it. Prints, for each kind, how many
+inputs were read and refused, the longest processor time of one, how much memory they took, and the
+first of each kind of fault: an exception that is no KitboxError, a sentence of several lines, a
+line on stderr, a file that was written, more than `--memory` gigabytes, a reader that was killed
+or that does not end. `--growth` repeats a part of each changed file 1,000 and 10,000 times: ten
+times as many bytes may take ten times as long, and some more.
+
+Input n of a seed is the same on every machine; `--first N` begins at another one.
 """
 
 import argparse
+import contextlib
+import io
 import json
+import multiprocessing
+import os
 import random
+import resource
+import shutil
+import sys
 import tempfile
 import time
 import traceback
+import warnings
+import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
+sys.path.insert(0, str(Path(__file__).parent))
+from fuzz_kinds import Target, targets
 
-from kitbox.boxes import box_json
-from kitbox.competition import settings
-from kitbox.embedding import imported_embeddings
-from kitbox.ensemble.recipe import Recipe
-from kitbox.errors import KitboxError
-from kitbox.network.checkpoint import read_origin
-from kitbox.submission import bundle, leaderboard, ledger, receipt
-from kitbox.training import runs
-from kitbox.training.runs import Run, RunKey
+from kitbox.errors import KitboxError, KitboxWarning
 from kitbox.workspace import Workspace
 
-SETTINGS = """
-name = "whales"
-[images]
-root = "."
-train_list = "train.csv"
-train_folder = "train"
-test_folder = "test"
-image_column = "Image"
-label_column = "Id"
-unknown_label = "new_whale"
-broken = "drop"
-[task]
-answers = "labels"
-gallery = "train"
-k = 5
-metric = "label_map"
-[submission]
-layout = "joined"
-header = ["Image", "Id"]
-kaggle = "whales"
-[holdout]
-share = 0.2
-unknown_share = 0.27
-folds = 2
-[threshold]
-rule = "share"
-share = 0.165
-"""
-RECEIPT = Path(__file__).resolve().parents[1] / "tests" / "submission" / "receipt.json"
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 3, 0.5, -0.5, 1e308, 10**18, 10**400, 2**63),
     *("", "x", "../../x", "/etc/passwd", "..", "a/b", "a\\b", "C:x", "\0", "\n", "\ud800", "é"),
-    *("NaN", "1e400", "hf-hub:timm/x", "hub", "x" * 300, "=1+1", "2026-01-31", "f" * 64),
+    *("NaN", "1e400", "hf-hub:timm/x", "hub", "x" * 300, "=1+1", "2026-01-31", "f" * 64, "\r"),
     *([], {}, [[]], [None], {"": None}, {"a": {"a": {}}}, [0] * 40),
+)
+CELLS = (
+    *("", " ", "0", "-1", "1e400", "nan", "inf", "1,5", "07", "x" * 5000, "a\rb", "a\nb", '"', "'"),
+    *(
+        "a.png",
+        "../a.png",
+        "/etc/passwd",
+        "x.png y.png",
+        "\x1b[31m",
+        "é",
+        "e\u0301",
+        "\u202e",
+        "=1",
+    ),
+    *(
+        "new_whale",
+        "Ahab",
+        "[1, 2",
+        "(",
+        "31/12/2024",
+        "0000-00-00",
+        "99999999999999999999",
+        "C:\\",
+    ),
+    *(
+        "²",
+        "٣",
+        "1_000",
+        "0x10",
+        "True",
+        "a" * 300 + ".png",
+        "CON",
+        "\ufeff",
+        "\0",
+        "\x85",
+        "\u2028",
+    ),
 )
 TEXTS = (
     *(b"", b"\0", b"\0" * 64, b"{", b"}", b"[", b"]", b'"', b",", b"\n", b"\r\n", b"null", b"NaN"),
     *(b"1e400", b"-Infinity", b"[" * 5000, b'{"a":' * 5000, b"\xff\xfe", b"\xef\xbb\xbf", b"'"),
     *(b"9" * 5000, b"\\ud800", b"=", b"[[", b'"""', b"\x1b[31m", "é".encode(), b"1979-05-27"),
+    *(b"\r", b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x80" * 4, b";", b"\t", b"<a>" * 2000, b"&lt;"),
 )
+# What a file may take beyond what it takes to read a good one, and the seconds of one that hangs.
+GIGABYTES, HANGS = 3.0, 60
+GROWN = (1_000, 10_000)
+# Ten times as many bytes may take so many times as long, where that is above the seconds.
+SLOWER, SECONDS = 25, 0.5
 
 
-@dataclass(frozen=True)
-class Target:
-    """A kind of file: a good one, and what reads it from its path."""
-
-    path: str
-    good: bytes
-    read: Callable[[Workspace, Path], Any]
-
-
-def targets() -> dict[str, Target]:
-    """Return the kinds of files by their names."""
-    key = RunKey(
-        plugin="a_64", fingerprint="0" * 64, data="1" * 64, weights="hub", on="holdout", seed=0,
-        precision="32",
-    )  # fmt: skip
-    recorded = json.loads(RECEIPT.read_text("utf-8"))
-    run = ".kitbox/runs/a_64/0123456789ab"
-    plugin = recorded["plugins"][0]["settings"]
-    lines = [
-        {"event": "score", "epoch": 0, "best": False, "scores": recorded["scores"]},
-        {"event": "epoch", "epoch": 1, "loss": 1.5, "losses": {"arcface": 1.5}, "seconds": 2.0,
-         "learning_rate": 0.1, "images_per_second": 9.5, "figures": {"spread": 0.5}},
-        {"event": "warning", "epoch": 1, "text": "it has collapsed"},
-        {"event": "finished", "epoch": 1},
-    ]  # fmt: skip
-    manifest = {"imported": True, "digest": "2" * 64, "images": 2, "dim": 3, "shape": [2, 3],
-                "learned_from": "nothing", "files": {"a.npy": "3" * 64}}  # fmt: skip
-    origin = {"plugin": "a_64", "settings": plugin, "fingerprint": "0" * 64, "labels": ["a", "b"],
-              "epoch": 1, "on": "holdout", "data": "1" * 64, "weights": "hub", "seed": 0,
-              "precision": "32"}  # fmt: skip
-    head = {"at": "2026-01-31T12:00:00+00:00", "submission": "2026-01-31_a_11111111"}
-    events = [
-        {"what": "made", **ledger.receipt_fields(recorded)},
-        {"what": "sending", "sha256": "1" * 64, "competition": "x", "description": "a"},
-        {"what": "sent", "ref": 7},
-        {"what": "scored", "public": 0.5, "private": None, "source": "kaggle", "ref": 7},
-        {"what": "refused", "why": "x", "ref": 7},
-        {"what": "failed", "why": "x"},
-    ]
-    coco = {
-        "images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}],
-        "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": 1}],
-        "categories": [{"id": 1, "name": "whale"}],
-    }
-    return {
-        "receipt": Target("submissions/a/receipt.json", _json(recorded), _read_receipt),
-        "ledger": Target(
-            "submissions/ledger.jsonl", _lines([event | head for event in events]), _read_ledger
-        ),
-        "run": Target(f"{run}/run.json", _json(asdict(key) | {"settings": plugin}), _read_run),
-        "journal": Target(f"{run}/journal.jsonl", _lines(lines), _read_journal),
-        "manifest": Target("embeddings/a/manifest.json", _json(manifest), _read_manifest),
-        "checkpoint": Target("origin.json", _json(origin), _read_checkpoint),
-        "recipe": Target("recipe.toml", recorded["recipe"].encode(), _read_recipe),
-        "settings": Target("kitbox.toml", SETTINGS.encode(), _read_settings),
-        "boxes": Target("boxes.json", _json(coco), lambda _, path: box_json.read(path)),
-    }
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1).encode()
-
-
-def _lines(values: list[Any]) -> bytes:
-    return b"".join(json.dumps(value).encode() + b"\n" for value in values)
-
-
-def _read_receipt(workspace: Workspace, path: Path) -> None:
-    """Read a receipt as the leaderboard, the lint, bundles, pages and reproductions do."""
-    leaderboard.load(workspace)
-    leaderboard.sent_digests(workspace)
-    found = receipt.load(path)
-    receipt.recipe_of(found)
-    bundle.ensemble_arguments(found)
-    for entry in found["plugins"]:
-        for side in ("holdout", "all"):
-            receipt.entry_of_side(entry, side)
-        if "imported" not in entry:
-            receipt.recorded_plugin(entry)
-
-
-def _read_ledger(workspace: Workspace, path: Path) -> None:
-    found = leaderboard.load(workspace)
-    for status in found.values():
-        json.dumps(status.as_json(), allow_nan=False)
-        assert (workspace.submissions / status.submission).parent == workspace.submissions
-    leaderboard.measure_agreement(leaderboard.score_pairs(found.values(), "map_at_20"))
-    if not found or ledger.load(workspace).damaged:
-        raise KitboxError(f"{path} has damaged lines")
-
-
-def _read_run(_workspace: Workspace, path: Path) -> None:
-    run = Run(path.parent)
-    runs.load_key(run)
-    assert run.init_from is None or isinstance(run.init_from, Path)
-
-
-def _read_journal(_workspace: Workspace, path: Path) -> None:
-    from kitbox.training.sweep import pace
-
-    pace(Run(path.parent))
-    assert Run(path.parent).finished in (True, False)
-
-
-def _read_manifest(workspace: Workspace, _path: Path) -> None:
-    imported_embeddings.load("a", workspace).as_json()
-
-
-def _read_checkpoint(_workspace: Workspace, path: Path) -> None:
-    """Read a checkpoint with the JSON of a file as its metadata."""
-    file = path.with_suffix(".safetensors")
+def run(target: Target, data: bytes, folder: Path) -> str:
+    """Read one input; return "read", "refused", or the name and place of a fault."""
+    path = folder / target.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name, other in target.beside.items():
+        if not (beside := folder / name).exists():
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(other)
+    path.write_bytes(data)
+    before = _names(folder)
     try:
-        text = path.read_bytes().decode("utf-8")
-        save_file({"a": np.zeros(1, np.float32)}, file, metadata={"kitbox": text})
-    except (UnicodeDecodeError, ValueError) as error:
-        raise KitboxError("no metadata of safetensors") from error
-    assert read_origin(file).learned_labels is not None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.simplefilter("ignore", KitboxWarning)
+            target.read(Workspace(folder), path)
+        answer = "read"
+    except KitboxError as error:
+        sentence = str(error)
+        sentence.encode("utf-8")
+        answer = "refused"
+        if "\n" in sentence.strip() or len(sentence) > 2000:
+            answer = f"a sentence of {len(sentence)} characters: {sentence[:200]!r}"
+    except Exception as error:  # every other one is a fault, whatever it is
+        frames = traceback.extract_tb(error.__traceback__)
+        own = next((f for f in reversed(frames) if "/kitbox/" in f.filename), frames[-1])
+        answer = (
+            f"{type(error).__name__} at {Path(own.filename).name}:{own.lineno} "
+            f"({Path(frames[-1].filename).name}): {error}"
+        )
+    if (after := _names(folder)) != before:
+        made = {str(folder / name) for name in target.makes}
+        beside = sorted(n for n in after - before if not n.startswith(tuple(made)) or not made)
+        kept = {name for name in after - before if name not in beside}
+        for name in kept:
+            if Path(name).is_file():
+                Path(name).unlink()
+            else:
+                shutil.rmtree(name, ignore_errors=True)
+        if beside:
+            return f"it wrote {beside[0]}"
+    return answer
 
 
-def _read_recipe(_workspace: Workspace, path: Path) -> None:
-    Recipe.read(path)
-
-
-def _read_settings(workspace: Workspace, _path: Path) -> None:
-    settings.load(workspace)
+def _names(folder: Path) -> set[str]:
+    return {str(Path(top) / name) for top, some, more in os.walk(folder) for name in some + more}
 
 
 def inputs(target: Target, seed: int, first: int, count: int) -> Iterator[bytes]:
     """Yield changed files; a number gives the same one, whatever comes before it."""
     for number in range(first, first + count):
-        chance = random.Random(f"{seed} {number}")
-        data = target.good
-        for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
-            data = chance.choice(CHANGES)(data, chance)
-        yield data
+        yield changed(target, random.Random(f"{seed} {number}"))
+
+
+def changed(target: Target, chance: random.Random) -> bytes:
+    """Return one of the good files, changed at up to eight places."""
+    data = chance.choice(target.goods)
+    if target.zipped and data[:2] == b"PK" and chance.random() < 0.8:
+        return _changed_member(data, chance)
+    return _changed(data, chance)
+
+
+def _changed(data: bytes, chance: random.Random) -> bytes:
+    changes = TEXT_CHANGES if _is_text(data) else BYTE_CHANGES
+    for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
+        data = chance.choice(changes)(data, chance)
+    return data
+
+
+def _is_text(data: bytes) -> bool:
+    return b"\0" not in data and data[:1] not in (b"\x89", b"\xff")
+
+
+def grown(target: Target, seed: int, number: int, times: int) -> bytes:
+    """Return a changed file, a part of which is repeated."""
+    chance = random.Random(f"{seed} {number}")
+    data = chance.choice(target.goods) if chance.random() < 0.5 else changed(target, chance)
+    start = chance.randint(0, len(data))
+    size = chance.choice((1, 1, 2, 5, 20, 100))
+    if chance.random() < 0.5 and b"\n" in data[:-1]:  # whole lines
+        start = data.rindex(b"\n", 0, start) + 1 if b"\n" in data[:start] else 0
+        size = data.find(b"\n", start) + 1 - start if b"\n" in data[start:] else len(data) - start
+    return data[:start] + data[start : start + size] * times + data[start + size :]
 
 
 def _changed_bytes(data: bytes, chance: random.Random) -> bytes:
@@ -223,10 +189,20 @@ def _cut(data: bytes, chance: random.Random) -> bytes:
 
 
 def _flipped(data: bytes, chance: random.Random) -> bytes:
-    changed = bytearray(data)
-    if changed:
-        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
-    return bytes(changed)
+    altered = bytearray(data)
+    if altered:
+        altered[chance.randrange(len(altered))] ^= 1 << chance.randrange(8)
+    return bytes(altered)
+
+
+def _set_number(data: bytes, chance: random.Random) -> bytes:
+    """Put a length of odd size somewhere, as formats of bytes have many."""
+    size = chance.choice((1, 2, 4, 8))
+    number = chance.choice((0, 1, 0x7F, 0x80, 0xFF, 2 ** (8 * size) - 1, 2 ** (8 * size - 1), 9999))
+    start = chance.randint(0, len(data))
+    order = chance.choice(("little", "big"))
+    put = (number % 2 ** (8 * size)).to_bytes(size, order)
+    return data[:start] + put + data[start + size :]
 
 
 def _changed_lines(data: bytes, chance: random.Random) -> bytes:
@@ -237,7 +213,7 @@ def _changed_lines(data: bytes, chance: random.Random) -> bytes:
 
 
 def _changed_value(data: bytes, chance: random.Random) -> bytes:
-    """Change a value of JSON, of a line of JSON, or of a line of TOML."""
+    """Change a value of JSON, of a line of JSON, of a line of TOML, or a cell of a CSV."""
     lines = data.split(b"\n")
     for text, put in (
         (data, lambda new: new),
@@ -258,7 +234,14 @@ def _changed_value(data: bytes, chance: random.Random) -> bytes:
             (odd, b"1e400", b"nan", b"inf", b"[" * 3000, b"1979-05-27", b"0x1", b"")
         )
         return _with(lines, place, name + b"= " + odd)
-    return data
+    separator = max((b",", b";", b"\t"), key=lines[place].count)
+    cells = lines[place].split(separator)
+    cell, number = chance.choice(CELLS), chance.randrange(len(cells))
+    if chance.random() < 0.5 or set(cell) & set('",\r\n;\t'):
+        cell = '"' + cell.replace('"', '""') + '"'
+    chosen = chance.choice(lines).split(separator)
+    cells[number] = chance.choice((cell.encode(), chance.choice(chosen), b"", cells[0]))
+    return _with(lines, place, separator.join(cells))
 
 
 def _with(lines: list[bytes], place: int, line: bytes) -> bytes:
@@ -273,63 +256,158 @@ def _mutated(value: Any, chance: random.Random) -> Any:
     if not inside or chance.random() < 0.1:
         return chance.choice(ODD)
     key, inner = chance.choice(inside)
-    changed = dict(inside) if isinstance(value, dict) else list(value)
+    altered = dict(inside) if isinstance(value, dict) else list(value)
     match chance.randrange(8):
         case 0:
-            del changed[key]
+            del altered[key]
         case 1:
-            changed[key] = chance.choice(ODD)
-        case 2 if isinstance(changed, dict):
-            changed[str(chance.choice(ODD))] = changed.pop(key)
-        case 3 if isinstance(changed, list):
-            changed += [inner] * chance.choice((1, 50))
+            altered[key] = chance.choice(ODD)
+        case 2 if isinstance(altered, dict):
+            altered[str(chance.choice(ODD))] = altered.pop(key)
+        case 3 if isinstance(altered, list):
+            altered += [inner] * chance.choice((1, 50))
         case _:
-            changed[key] = _mutated(inner, chance)
-    return changed
+            altered[key] = _mutated(inner, chance)
+    return altered
 
 
-CHANGES = (_changed_bytes, _cut, _flipped, _changed_lines, *([_changed_value] * 4))
+def _changed_member(data: bytes, chance: random.Random) -> bytes:
+    """Change a member of a zip archive, its name, or which members there are."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = [(one.filename, archive.read(one)) for one in archive.infolist()]
+    place = chance.randrange(len(members))
+    name, content = members[place]
+    match chance.randrange(8):
+        case 0:
+            del members[place]
+        case 1:
+            members.append((name, _changed(content, chance)))
+        case 2:
+            members[place] = chance.choice(("../x", "", "a\0b", name.upper(), "/x")), content
+        case _:
+            members[place] = name, _changed(content, chance)
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of equal names
+        with zipfile.ZipFile(written, "w", chance.choice((0, 8))) as archive:
+            for name, content in members:
+                archive.writestr(name or "x", content)
+    return written.getvalue()
 
 
-def run(target: Target, data: bytes, folder: Path) -> str:
-    """Read one input; return "read", "refused", or the name and place of a fault."""
-    path = folder / target.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    before = set(folder.rglob("*"))
-    try:
-        target.read(Workspace(folder), path)
-        answer = "read"
-    except KitboxError as error:
-        sentence = str(error)
-        sentence.encode("utf-8")
-        answer = "refused" if "\n" not in sentence.strip() else "a sentence of several lines"
-    except Exception as error:  # every other one is a fault, whatever it is
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        answer = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}: {error}"
-    own = {path.with_suffix(".safetensors"), folder / ".kitbox", folder / ".kitbox" / "ledger.lock"}
-    beside = set(folder.rglob("*")) - before - own
-    return f"it wrote {sorted(beside)[0]}" if beside else answer
+BYTE_CHANGES = (_changed_bytes, _cut, *([_flipped] * 5), *([_set_number] * 3))
+TEXT_CHANGES = (_changed_bytes, _cut, _flipped, _changed_lines, *([_changed_value] * 4))
 
 
-def fuzz(name: str, seed: int, first: int, count: int, folder: Path) -> dict[str, int]:
-    """Print what happened to the inputs of a kind of file; return the faults."""
-    target, found, longest = targets()[name], Counter[str](), 0.0
-    if (good := run(target, target.good, folder)) != "read":
-        raise SystemExit(f"{name}: the good file is not read: {good}")
-    faults: dict[str, int] = {}
-    for number, data in enumerate(inputs(target, seed, first, count), first):
-        began = time.perf_counter()
+def _work(
+    name: str, given: argparse.Namespace, first: int, last: int, at: Any, results: Any
+) -> None:
+    """Read inputs in a process of its own; put (number, answer, seconds, megabytes) per input."""
+    target = targets()[name]
+    with tempfile.TemporaryDirectory(dir=given.folder) as top, tempfile.TemporaryFile() as said:
+        folder = Path(top)
+        os.dup2(said.fileno(), 2)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        most = used + int(given.memory * 1e9)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        found, longest, slowest = Counter[str](), 0.0, 0
+        faults: dict[str, tuple[int, str]] = {}
+        for number in range(first, last):
+            at.value = number
+            if given.growth:
+                answer, seconds = _grow(target, given.seed, number, folder)
+            else:
+                [data] = inputs(target, given.seed, number, 1)
+                began = time.process_time()
+                answer = run(target, data, folder)
+                seconds = time.process_time() - began
+            if said.tell() or os.fstat(said.fileno()).st_size:
+                said.seek(0)
+                answer = f"it printed: {said.read(300)!r}"
+                said.seek(0)
+                said.truncate()
+            kind = answer if answer in ("read", "refused") else answer.partition(": ")[0]
+            if kind not in ("read", "refused"):
+                faults.setdefault(kind, (number, answer))
+            found[kind] += 1
+            if seconds > longest:
+                longest, slowest = seconds, number
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        results.put((found, faults, longest, slowest, peak))
+
+
+def _grow(target: Target, seed: int, number: int, folder: Path) -> tuple[str, float]:
+    """Read a file of which a part is repeated, and one of which it is ten times as often."""
+    seconds = []
+    for times in GROWN:
+        data = grown(target, seed, number, times)
+        began = time.process_time()
         answer = run(target, data, folder)
-        longest = max(longest, time.perf_counter() - began)
-        kind = answer if answer in ("read", "refused") else answer.partition(": ")[0]
-        found[kind] += 1
-        if kind not in ("read", "refused") and kind not in faults:
-            faults[kind] = number
-            print(f"  {name}, input {number}: {answer[:200]}")
-    shown = ", ".join(f"{many} {kind}" for kind, many in found.most_common())
-    print(f"{name}: {shown}; {longest:.3f} s at most")
-    return faults
+        seconds.append(time.process_time() - began)
+    if answer in ("read", "refused") and seconds[1] > max(SLOWER * seconds[0], SECONDS):
+        answer = f"slow: {seconds[0]:.3f} s and {seconds[1]:.3f} s for {len(data):,} bytes"
+    return answer, seconds[1]
+
+
+def fuzz(name: str, given: argparse.Namespace) -> dict[str, int]:
+    """Print what happened to the inputs of a kind of file; return the faults.
+
+    A process that a reader kills is begun again behind the input that did it.
+    """
+    target = targets()[name]
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        for good in target.goods:
+            if (answer := run(target, good, Path(folder))) not in ("read", "refused"):
+                raise SystemExit(f"{name}: a good file is not read: {answer}")
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    share = -(-given.inputs // given.jobs)
+    last = given.first + given.inputs
+    jobs = [[a, min(a + share, last)] for a in range(given.first, last, share)]
+    found, faults, longest, slowest, peak = Counter[str](), {}, 0.0, 0, 0.0
+    running: list[tuple[Any, Any, int]] = []
+
+    def start(begin: int, end: int) -> None:
+        at = context.Value("q", begin)
+        process = context.Process(target=_work, args=(name, given, begin, end, at, results))
+        process.start()
+        running.append((process, at, end))
+
+    for begin, end in jobs:
+        start(begin, end)
+    seen: dict[Any, tuple[int, float]] = {}
+    while running:
+        with contextlib.suppress(Exception):
+            many, their, seconds, number, megabytes = results.get(timeout=0.5)
+            found += many
+            for kind, fault in their.items():
+                faults[kind] = min(fault, faults.get(kind, fault))
+            if seconds > longest:
+                longest, slowest = seconds, number
+            peak = max(peak, megabytes)
+        for each in list(running):
+            process, at, end = each
+            number, since = seen.get(process, (-1, 0.0))
+            if at.value != number:
+                seen[process] = at.value, time.monotonic()
+            elif time.monotonic() - since > HANGS and process.is_alive():
+                process.kill()
+                faults.setdefault("hangs", (at.value, f"no answer in {HANGS} s"))
+            if process.is_alive():
+                continue
+            process.join()
+            running.remove(each)
+            if process.exitcode:
+                kind = f"killed by signal {-process.exitcode}"
+                faults.setdefault(kind, (at.value, kind))
+                found[kind] += 1
+                if at.value + 1 < end:
+                    start(at.value + 1, end)
+    for number, answer in sorted(faults.values()):
+        print(f"  {name}, input {number}: {answer[:300]}")
+    shown = ", ".join(f"{many:,} {kind}" for kind, many in found.most_common(6))
+    print(f"{name}: {shown}; {longest:.3f} s at most (input {slowest}), {peak:.0f} MB", flush=True)
+    return {kind: number for kind, (number, _) in faults.items()}
 
 
 def main() -> None:
@@ -337,14 +415,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--inputs", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--memory", type=float, default=GIGABYTES, help="gigabytes of one process")
+    parser.add_argument("--folder", help="an empty folder, best in memory, as /dev/shm")
+    parser.add_argument("--growth", action="store_true")
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(targets()))
     given = parser.parse_args()
     kinds = [name for name in targets() if not given.kinds or name in given.kinds]
-    faults = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for number, name in enumerate(kinds):
-            own = Path(folder) / str(number)
-            faults += len(fuzz(name, given.seed, given.first, given.inputs, own))
+    faults = sum(len(fuzz(name, given)) for name in kinds)
     if faults:
         raise SystemExit(f"{faults} faults")
 

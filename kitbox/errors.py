@@ -1,9 +1,14 @@
 """Errors that a user can fix, warnings, and the words of messages."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 _LONGEST_WORD = 200
+# The characters of a message: those at its start and end that stay of a longer one.
+_LONGEST, _START, _END = 1500, 1000, 400
+# What ends a line, steers a terminal, or turns the direction of what follows.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class KitboxError(Exception):
@@ -14,7 +19,7 @@ class KitboxError(Exception):
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        self.what, self.where, self.fix = readable(what), readable(where), readable(fix)
+        self.what, self.where, self.fix = one_line(what), one_line(where), one_line(fix)
         super().__init__(self.what)
 
     # not `message`: torch raises errors of worker processes again, with such a keyword argument
@@ -41,6 +46,15 @@ def readable(text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a character, which names on Windows may have
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def one_line(text: str) -> str:
+    r"""Return a text for a message: readable, in one line and not without end.
+
+    A line end in the name of a file is shown as \n, what would steer a terminal as \x1b.
+    """
+    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], readable(text))
+    return text if len(text) <= _LONGEST else f"{text[:_START]} … {text[-_END:]}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

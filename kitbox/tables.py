@@ -18,7 +18,9 @@ from kitbox.errors import KitboxError, did_you_mean, readable
 from kitbox.files import atomic_file, read_text
 
 if TYPE_CHECKING:
-    from _csv import Reader
+    from _csv import Reader, Writer
+
+    from _typeshed import SupportsWrite
 
 # A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -186,6 +188,25 @@ def csv_reader(text: str, separator: str = ",", *, strict: bool = False) -> "Rea
     """Return a reader of the lines of a CSV whose cells may be of any length."""
     csv.field_size_limit(_LONGEST_CELL)
     return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
+
+
+class _LineFeeds:
+    """Ends the rows of a CSV with a line feed alone."""
+
+    def __init__(self, file: "SupportsWrite[str]") -> None:
+        self._file = file
+
+    def write(self, row: str) -> object:
+        return self._file.write(row.removesuffix("\r\n") + "\n")
+
+
+def csv_writer(file: "SupportsWrite[str]") -> "Writer":
+    """Return a writer of rows that end with a line feed.
+
+    Python quotes a cell for a character that ends its rows. With a line feed alone, a cell with a
+    carriage return would not be quoted, and could not be read again.
+    """
+    return csv.writer(_LineFeeds(file), lineterminator="\r\n")
 
 
 def _table(path: Path) -> tuple[int, list[str], Iterator[tuple[int, list[str]]]]:
@@ -408,7 +429,7 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
-        table = csv.writer(file, lineterminator="\n")
+        table = csv_writer(file)
         table.writerows([safe_cell(cell) for cell in row] for row in rows)
 
 

@@ -135,7 +135,7 @@ def explain(error: ValidationError) -> str:
     elif not where and first["type"] in ("model_type", "dataclass_type"):
         message = f"{_shown(given)} {message}"
     places = {tuple(part for part in m["loc"] if not _is_type_name(part)) for m in mistakes}
-    return _printable(message) + more(len(places) - 1)
+    return message + more(len(places) - 1)
 
 
 # What settings are made of.
@@ -182,11 +182,6 @@ def _shown(given: Any) -> str:
     """Return a value as Python shows it, in one line of at most 80 characters."""
     text = " ".join(repr(given).split())
     return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-def _printable(text: str) -> str:
-    r"""Return a text in one line, without what would steer a terminal: \x1b in place of it."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _is_type_name(part: int | str) -> bool:

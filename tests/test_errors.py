@@ -4,7 +4,10 @@ import copy
 
 import pytest
 
-from kitbox.errors import KitboxError, counted, did_you_mean, more
+from kitbox.boxes.box_import import ImportFinding
+from kitbox.competition.findings import DataFinding
+from kitbox.errors import KitboxError, counted, did_you_mean, more, one_line
+from kitbox.submission.lint import LintFinding
 
 
 @pytest.mark.parametrize(
@@ -24,6 +27,29 @@ def test_an_error_is_one_sentence_of_place_mistake_and_fix(
     error: KitboxError, sentence: str, explanation: str
 ) -> None:
     assert (str(error), error.explanation) == (sentence, explanation)
+
+
+ODD_NAME = "a\nb\x1b[31m\u202egpj." + "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        str(KitboxError(f"no image '{ODD_NAME}'", where=ODD_NAME, fix="rename it")),
+        str(DataFinding("train.csv line 2", f"no image '{ODD_NAME}'")),
+        str(LintFinding(1, 1, f"no label '{ODD_NAME}'")),
+        str(ImportFinding("refused", "a.csv line 2", "a.jpg", f"box {ODD_NAME}")),
+    ],
+)
+def test_a_name_never_breaks_a_line_steers_the_terminal_or_fills_the_screen(sentence: str) -> None:
+    assert r"a\nb\x1b[31m\u202egpj.xxx" in sentence
+    assert "\n" not in sentence
+    assert len(sentence) < 3000
+
+
+def test_blanks_and_letters_of_any_language_are_shown_as_they_are() -> None:
+    name = "Wal\u00a0№\u3000é\u200cک 🐋.jpg"
+    assert one_line(name) == name
 
 
 def test_a_copied_error_keeps_its_fields() -> None:

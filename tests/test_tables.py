@@ -10,6 +10,8 @@ import openpyxl
 import pytest
 
 from kitbox import tables
+from kitbox.competition import boxes
+from kitbox.competition.boxes import Box
 from kitbox.errors import KitboxError
 
 COLUMNS = ("Image", "Id")
@@ -276,3 +278,20 @@ def test_json_is_not_read_as_a_list(tmp_path: Path, text: str) -> None:
 def test_very_many_and_very_long_column_names_are_shortened() -> None:
     assert tables.join(["a", " ", "b" * 61]) == f"a, {'b' * 60}…"
     assert tables.join([str(n) for n in range(31)]).endswith("28, 29, …")
+
+
+ODD_CELLS = ["a\rb.jpg", "a\nb", "a\r\nb", 'a"b', "a,b", "\r", "a;b\tc"]
+
+
+def test_a_cell_with_any_line_end_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    tables.write_rows(path, [("image", "note"), *((cell, "x") for cell in ODD_CELLS)])
+    read = [image for _, (image,) in tables.read_columns(path, ("image",))]
+    assert read == [tables.plain_cell(str(tables.safe_cell(cell))) for cell in ODD_CELLS]
+    assert b"\r\n" not in path.read_bytes().replace(b"a\r\nb", b"")
+
+
+def test_boxes_and_pseudo_labels_keep_a_name_with_a_carriage_return(tmp_path: Path) -> None:
+    file = tmp_path / "boxes.csv"
+    boxes.replace(file, "jo\rann", [Box("a\rb.jpg", (0, 0, 2, 2), None, "jo\rann")])
+    assert boxes.read_file(file, "boxes.csv") == [Box("a\rb.jpg", (0, 0, 2, 2), None, "jo\rann")]

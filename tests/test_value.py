@@ -7,6 +7,8 @@ import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
 from kitbox.errors import KitboxError
+from kitbox.network.checkpoint import Origin
+from kitbox.training.runs import RunKey
 from kitbox.value import FileName, Recorded, Value, check, explain
 
 
@@ -146,3 +148,20 @@ def test_a_record_of_a_later_release_may_have_more_keys() -> None:
     later = {"points": [{"name": "a", "at": [1, 2.5], "colour": "red"}], "author": {}}
     assert check(Line, later, where="") == Line(points=[Point(name="a", at=[1.0, 2.5])])
     assert check(Key, {"seed": 1, "labels": ["a"]}, where="") == Key(1, ("a",))
+
+
+RUN = {"plugin": "a", "fingerprint": "0", "data": "", "weights": "hub", "on": "all", "seed": 0,
+       "precision": "32"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "odd", [{"seed": "0"}, {"seed": 0.0}, {"seed": True}, {"boxes": 1}, {"plugin": "../x"}]
+)
+def test_what_a_program_recorded_has_its_types(odd: dict[str, Any]) -> None:
+    origin = RUN | {"settings": {}, "labels": ["b", "a"], "epoch": 1}
+    assert check(RunKey, RUN).seed == 0
+    assert check(Origin, origin).labels == ("b", "a")
+    for kind, good in ((RunKey, RUN), (Origin, origin)):
+        if kind is RunKey or "boxes" not in odd:
+            with pytest.raises(KitboxError):
+                check(kind, good | odd)

@@ -15,7 +15,7 @@ from kitbox.competition.findings import DataFinding, stop_error
 from kitbox.competition.folder_scan import IMAGE_SUFFIXES
 from kitbox.competition.image_files import photograph_of
 from kitbox.competition.lists import ListedImages
-from kitbox.errors import KitboxError, counted
+from kitbox.errors import KitboxError, counted, one_line
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.records import ImageSet, Progress
@@ -46,6 +46,10 @@ class ImportFinding:
     where: str
     image_id: str
     what: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "where", one_line(self.where))
+        object.__setattr__(self, "what", one_line(self.what))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"

@@ -4,7 +4,6 @@ Tables have all columns of the standard's schemas in their order: without that a
 valid by the Data Package standard. Source: https://camtrap-dp.tdwg.org
 """
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -291,9 +290,9 @@ def _write_plain(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str,
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
-        table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+        table = tables.csv_writer(file)
+        table.writerow(columns)
+        table.writerows([row.get(name, "") for name in columns] for row in rows)
 
 
 def relative_boxes(workspace: Workspace, rows: Iterable[CatalogueRow]) -> dict[str, RelativeBox]:

@@ -15,7 +15,7 @@ from kitbox.catalogue.photograph_dates import DateOrder
 from kitbox.competition import folder_scan
 from kitbox.competition.image_files import ImageFolder, fold
 from kitbox.competition.settings import ImageSettings
-from kitbox.errors import KitboxError, counted, did_you_mean, more, readable
+from kitbox.errors import KitboxError, counted, did_you_mean, more, one_line
 from kitbox.files import digest_of_file
 from kitbox.images.image_stats import exif_date
 from kitbox.images.preprocessing import UnreadableImageError, open_image
@@ -215,7 +215,7 @@ class _Reader(ABC):
         names: tuple[str, ...] = (),
     ) -> None:
         self.findings.append(
-            CatalogueFinding(kind, readable(sentence), count, left_out=left_out, names=names)
+            CatalogueFinding(kind, one_line(sentence), count, left_out=left_out, names=names)
         )
 
     def _nothing(self) -> KitboxError:

@@ -18,7 +18,7 @@ from typer.main import get_group
 import kitbox
 from kitbox.cli.terminal import print_line
 from kitbox.devices.launch import is_first
-from kitbox.errors import KitboxError, KitboxWarning, PeerError
+from kitbox.errors import KitboxError, KitboxWarning, PeerError, one_line
 
 # The steps of the work, in the order of the help, with their commands and where each is defined.
 STEPS = {
@@ -233,4 +233,4 @@ def _sentence(error: KitboxError | OSError) -> str:
     if isinstance(error, KitboxError):
         return str(error)
     where = f" {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{where}"
+    return one_line(f"{error.strerror or error}{where}")

@@ -1,6 +1,5 @@
 """Boxes that images are cropped to: given with the data, drawn by people, or detected."""
 
-import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -168,7 +167,7 @@ def replace(path: Path, source: str, boxes: list[Box]) -> int:
     before = read_file(path, str(path)) if path.is_file() else []
     others = [box for box in before if box.source != source]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = tables.csv_writer(text)
     writer.writerow(_ALL_COLUMNS)
     for box in [*others, *boxes]:
         confidence = "" if box.confidence is None else _format(box.confidence, 4)

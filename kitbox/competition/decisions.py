@@ -25,7 +25,6 @@ about an image or a label that is in no list any more is counted and told; one w
 refused, since its name may have a typing error.
 """
 
-import csv
 import io
 import math
 from collections import deque
@@ -658,5 +657,5 @@ def _cells(decision: Decision) -> dict[str, str]:
 
 def _row(cells: Sequence[str]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(map(tables.safe_cell, cells))
+    tables.csv_writer(text).writerow(map(tables.safe_cell, cells))
     return text.getvalue()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from kitbox.competition import check_rules
 from kitbox.competition.check_rules import KINDS, Action, Side
 from kitbox.competition.decisions import Decisions
-from kitbox.errors import KitboxError, more, readable
+from kitbox.errors import KitboxError, more, one_line, readable
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
@@ -36,8 +36,10 @@ class DataFinding:
     action: Action = "drop"
 
     def __post_init__(self) -> None:
-        for name in ("where", "what", "image_id"):  # the name of a file may not be UTF-8
-            object.__setattr__(self, name, readable(getattr(self, name)))
+        object.__setattr__(self, "where", one_line(self.where))
+        object.__setattr__(self, "what", one_line(self.what))
+        # the name of a file may not be UTF-8
+        object.__setattr__(self, "image_id", readable(self.image_id))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"

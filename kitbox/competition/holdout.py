@@ -1,6 +1,5 @@
 """Splits the labelled images so that local scores imitate the leaderboard."""
 
-import csv
 import hashlib
 import io
 import math
@@ -14,7 +13,7 @@ from kitbox.competition.settings import Competition, HoldoutSettings
 from kitbox.errors import KitboxError, counted
 from kitbox.files import write_text
 from kitbox.records import Holdout, Integers, LabelledImages, strings
-from kitbox.tables import safe_cell
+from kitbox.tables import csv_writer, safe_cell
 from kitbox.workspace import Workspace
 
 
@@ -162,7 +161,7 @@ def save(
         key=lambda row: (row[0] or len(folds.unknown) + 1, row[1]),
     )
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_writer(text)
     writer.writerow(["image", "side", "label", "answer", *(["fold"] if several else [])])
     for fold, image_id, label in rows:
         is_unknown = fold > 0 and label in folds.unknown[fold - 1]

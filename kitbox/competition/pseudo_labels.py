@@ -10,7 +10,6 @@ Its columns are
 - `holdout`: for "holdout", the digest of the queries that they were not trained on, else empty
 """
 
-import csv
 import io
 import itertools
 from collections.abc import Iterator, Sequence
@@ -121,7 +120,7 @@ def save(path: Path, rows: Sequence[PseudoLabel]) -> Path | None:
 
 def _text(rows: Sequence[PseudoLabel]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = tables.csv_writer(text)
     writer.writerow(_COLUMNS)
     writer.writerows(
         map(tables.safe_cell, row.cells) for row in sorted(rows, key=lambda row: row.image_id)

@@ -1,6 +1,5 @@
 """Labels that mean "nobody knows", and labels that differ only in how they are written."""
 
-import csv
 import io
 import json
 import re
@@ -13,7 +12,7 @@ from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.presets import UNKNOWN_LABELS
 from kitbox.competition.settings import Competition, ImageSettings
 from kitbox.records import LabelledImages
-from kitbox.tables import safe_cell
+from kitbox.tables import csv_writer, safe_cell
 
 # Wherever they stand in a label, in lower case and without accents: no name contains them.
 _STEMS = re.compile(
@@ -184,5 +183,6 @@ def _counted(label: str, counts: Mapping[str, int]) -> str:
 def _row(*cells: str) -> str:
     """Return a row of decisions.csv."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(map(safe_cell, cells))
-    return f"'{text.getvalue()}'"
+    csv_writer(text).writerow(map(safe_cell, cells))
+    row = text.getvalue().removesuffix("\n")
+    return f"'{row}'"

@@ -225,9 +225,16 @@ def load(name: str, workspace: Workspace) -> ImportedEmbeddings:
         _Manifest, read_json(path), where=str(path), fix="import the file again with --replace"
     )
     rows, dim = found.shape
-    return ImportedEmbeddings(
+    embeddings = ImportedEmbeddings(
         name, folder, found.digest, (rows, dim), found.learned_from, found.files
     )
+    try:
+        shape = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False).shape
+    except Exception:  # numpy raises whatever it meets; `of` tells
+        return embeddings
+    if shape != embeddings.shape:
+        raise embeddings._damaged
+    return embeddings
 
 
 def check_name(name: str, plugins: Sequence[str], workspace: Workspace, *, replace: bool) -> None:
@@ -430,8 +437,8 @@ class _Rows:
                 self.image_ids.append(matches[0])
                 taken.append(row)
         self.read += len(given)
-        rows = block[taken].astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
+            rows = block[taken].astype(np.float64)
             largest = np.abs(rows).max(axis=1, initial=0)
             scaled = rows / np.where(largest > 0, largest, 1)[:, None]
             lengths = np.linalg.norm(scaled, axis=1)

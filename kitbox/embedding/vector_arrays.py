@@ -2,7 +2,6 @@
 
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from kitbox.embedding.vector_rows import (
     VectorFile,
     damaged,
     read_names,
+    reading,
     to_names,
     whole_array,
 )
@@ -57,13 +57,11 @@ class _Header:
 
 def _header(file: IO[bytes], path: Path) -> _Header:
     """Read the head of a .npy; the file then stands at its numbers."""
-    try:
+    with reading(path):
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
             return _Header(*np.lib.format.read_array_header_1_0(file))
         return _Header(*np.lib.format.read_array_header_2_0(file))
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise damaged(path) from error
 
 
 def _refuse(header: _Header, path: Path) -> None:
@@ -81,18 +79,19 @@ def _refuse(header: _Header, path: Path) -> None:
         )
 
 
-def _array_rows(file: IO[bytes], path: Path) -> Iterator[NDArray[Any]]:
-    """Yield the rows of a .npy in blocks."""
+def _array_rows(file: IO[bytes], path: Path, size: int) -> Iterator[NDArray[Any]]:
+    """Yield the rows of a .npy of `size` bytes in blocks."""
     header = _header(file, path)
     rows, dim = header.squeezed
+    # memory is taken for as many numbers as the header says
+    if rows * dim * header.dtype.itemsize > size - file.tell():
+        raise damaged(path)
     # what is stored column by column is read whole
     step = rows if header.fortran else max(BLOCK_SIZE // max(dim, 1), 1)
     for start in range(0, rows, step):
         wanted = (min(start + step, rows) - start) * dim * header.dtype.itemsize
-        try:
+        with reading(path):
             data = file.read(wanted)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise damaged(path) from error
         if len(data) < wanted:
             raise damaged(path)
         block = np.frombuffer(data, header.dtype)
@@ -135,7 +134,7 @@ def read_npy(path: Path, ids: str | None, vectors: str | None) -> VectorFile:
 
     def blocks() -> Iterator[VectorBlock]:
         with path.open("rb") as file:
-            yield from _named_rows(names, _array_rows(file, path))
+            yield from _named_rows(names, _array_rows(file, path, path.stat().st_size))
 
     note = f"{path.name}: names of rows are those of {listed.name}"
     return VectorFile(
@@ -174,7 +173,7 @@ def _find_list(path: Path) -> Path:
 def read_npz(path: Path, ids: str | None, vectors: str | None) -> VectorFile:
     """Open an array of vectors of a .npz, with the names in another or in a list."""
     headers: dict[str, _Header] = {}
-    with zipfile.ZipFile(path) as archive:
+    with reading(path), zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             if name.endswith(".npy"):
                 with archive.open(name) as file:
@@ -185,8 +184,14 @@ def read_npz(path: Path, ids: str | None, vectors: str | None) -> VectorFile:
     _check_count(names, headers[key], path, listed)
 
     def blocks() -> Iterator[VectorBlock]:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
-            yield from _named_rows(names, _array_rows(file, path))
+        with (
+            reading(path),
+            zipfile.ZipFile(path) as archive,
+            archive.open(f"{key}.npy") as file,
+        ):
+            yield from _named_rows(
+                names, _array_rows(file, path, archive.getinfo(f"{key}.npy").file_size)
+            )
 
     left = [name for name in headers if name not in (key, listed)]
     notes = [f"{path.name}: vectors are '{key}', names of rows '{listed}'"]

@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 from kitbox.embedding.vector_arrays import read_npy, read_npz
-from kitbox.embedding.vector_rows import TAKEN, VectorFile, damaged
+from kitbox.embedding.vector_rows import TAKEN, VectorFile, reading
 from kitbox.embedding.vector_tables import read_csv, read_parquet
 from kitbox.errors import KitboxError
 
@@ -72,11 +72,8 @@ def _kind(path: Path) -> str:
 
 
 def _zip_kind(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise damaged(path) from error
+    with reading(path), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
     if any(name.endswith(".npy") for name in names):
         return "npz"
     if any(name.startswith("xl/") for name in names):

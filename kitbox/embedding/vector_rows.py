@@ -1,8 +1,10 @@
 """Rows of vectors with the names of their images, and lists of such names."""
 
 import json
-import zipfile
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitbox import tables
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, readable
 from kitbox.files import read_json, read_text
 
 # Names of images and rows of numbers, as a file has them.
@@ -99,18 +101,34 @@ def damaged(path: Path) -> KitboxError:
     return KitboxError(f"{path} is damaged or cut off", fix="copy it again, or save it again")
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever NumPy, zipfile or pyarrow raises at a damaged file into the error of one.
+
+    Each raises many kinds, as TokenError for a .npy whose header ends too early.
+    """
+    try:
+        with warnings.catch_warnings():  # of a header that Python 2 wrote
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    except KitboxError:
+        raise
+    except Exception as error:
+        raise damaged(path) from error
+
+
 def whole_array(file: IO[bytes], path: Path) -> NDArray[Any]:
     """Return the array of a .npy; raises KitboxError for a pickled one."""
-    try:
-        array = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        if "pickle" in str(error) or "Object arrays" in str(error):
-            raise KitboxError(
-                f"{path} holds pickled objects, which may run code and are not opened",
-                fix="save names as np.array(names, dtype=str), and vectors as float32",
-            ) from error
-        raise damaged(path) from error
-    return np.asarray(array)
+    with reading(path):
+        try:
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+        except ValueError as error:
+            if "pickle" in str(error) or "Object arrays" in str(error):
+                raise KitboxError(
+                    f"{path} holds pickled objects, which may run code and are not opened",
+                    fix="save names as np.array(names, dtype=str), and vectors as float32",
+                ) from error
+            raise
 
 
 def to_names(array: NDArray[Any], path: Path) -> list[str]:
@@ -123,8 +141,14 @@ def to_names(array: NDArray[Any], path: Path) -> list[str]:
             fix="save one name for each row: np.array(names, dtype=str)",
         )
     if array.dtype.kind == "S":
-        return [name.decode("utf-8", "surrogateescape") for name in array.tolist()]
-    return [str(name) for name in array.tolist()]
+        return [readable(name.decode("utf-8", "surrogateescape")) for name in array.tolist()]
+    if array.dtype.kind == "U" and array.dtype.itemsize:
+        # a number that is no character ends Python's conversion in an error of its own
+        order = array.dtype.byteorder
+        codes = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder(order))
+        if codes.max(initial=0) > sys.maxunicode:
+            raise damaged(path)
+    return [readable(str(name)) for name in array.tolist()]
 
 
 def _json_names(path: Path) -> list[str]:

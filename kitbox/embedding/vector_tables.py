@@ -17,7 +17,7 @@ from kitbox.embedding.vector_rows import (
     VECTOR_NAMES,
     VectorBlock,
     VectorFile,
-    damaged,
+    reading,
 )
 from kitbox.errors import KitboxError, counted, did_you_mean, readable
 from kitbox.files import read_text
@@ -38,10 +38,8 @@ def load_pyarrow(why: str) -> tuple[Any, Any]:
 def read_parquet(path: Path, ids: str | None, vectors: str | None) -> VectorFile:
     """Open a Parquet file with a column of names, and one of lists or several of numbers."""
     pyarrow, parquet = load_pyarrow(f"{path} is Parquet")
-    try:
+    with reading(path):
         file = parquet.ParquetFile(path, memory_map=True)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise damaged(path) from error
     types = pyarrow.types
     storage = {f.name: getattr(f.type, "storage_type", f.type) for f in file.schema_arrow}
 
@@ -68,12 +66,12 @@ def read_parquet(path: Path, ids: str | None, vectors: str | None) -> VectorFile
     if chosen[0] not in lists:
         dim, to_rows = len(chosen), _stacked
     else:
-        dim, to_rows = _list_dim(file, chosen[0], storage[chosen[0]], types), _unnested
+        dim, to_rows = _list_dim(path, file, chosen[0], storage[chosen[0]], types), _unnested
 
     def blocks() -> Iterator[VectorBlock]:
         done = 0
         step = max(BLOCK_SIZE // max(dim, 1), 1)
-        try:
+        with reading(path):
             for batch in chain.from_iterable(  # of all groups at once, it reads ahead without end
                 file.iter_batches(step, row_groups=[group], columns=[column, *chosen])
                 for group in range(file.num_row_groups)
@@ -83,20 +81,19 @@ def read_parquet(path: Path, ids: str | None, vectors: str | None) -> VectorFile
                 columns = [batch.column(name) for name in chosen]
                 yield ["" if one is None else str(one) for one in listed], to_rows(columns, dim, at)
                 done += len(listed)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise damaged(path) from error
 
     return VectorFile(path=path, dim=dim, blocks=blocks(), notes=notes)
 
 
-def _list_dim(file: Any, column: str, kind: Any, types: Any) -> int:
+def _list_dim(path: Path, file: Any, column: str, kind: Any, types: Any) -> int:
     """Return the length of the first list in a column of lists."""
     if types.is_fixed_size_list(kind):
         return int(kind.list_size)
-    for batch in file.iter_batches(64, columns=[column]):
-        for value in batch.column(0):
-            if value.is_valid:
-                return len(value)
+    with reading(path):
+        for batch in file.iter_batches(64, columns=[column]):
+            for value in batch.column(0):
+                if value.is_valid:
+                    return len(value)
     return 0
 
 

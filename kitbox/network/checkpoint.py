@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import StrictInt
 from safetensors import SafetensorError, safe_open
 
 from kitbox.errors import KitboxError
@@ -43,14 +44,14 @@ class Origin:
     settings: dict[str, Any]
     fingerprint: str
     labels: tuple[str, ...]
-    epoch: int
+    epoch: StrictInt
     on: str
     data: str
     weights: str
-    seed: int
+    seed: StrictInt
     precision: str
     pseudo: str | None = None
-    pseudo_round: int = 0
+    pseudo_round: StrictInt = 0
     init_from: str | None = None
     earlier: dict[str, list[str]] | None = None
     backbone_config: dict[str, Any] | None = None

@@ -416,7 +416,7 @@ def _read(path: Path) -> Any:
         damaged = (
             isinstance(error, SafetensorError | EOFError)
             or "truncated" in str(error)
-            or (begin[:2] == b"PK" and not zipfile.is_zipfile(path))
+            or (begin[:2] == b"PK" and _members(path) is None)
         )
         what = "it is cut short or damaged" if damaged else first_line(error)
         fix = "download or copy it again" if damaged else "save the network's state_dict() alone"
@@ -450,11 +450,9 @@ def _no_weights(path: Path, begin: bytes) -> tuple[str, str] | None:
 
 def _no_torch_file(path: Path) -> tuple[str, str] | None:
     """Return what a zip archive is that is not of torch, and what to do, None where it may be."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return None  # it is cut short, as reading it shows
+    names = _members(path)
+    if names is None:  # it is cut short, as reading it shows
+        return None
     if any(re.fullmatch(r"[^/]+/constants\.pkl", name) for name in names):
         save = "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
         return "a program of TorchScript", f"where you trust it, take its tensors out: {save}"
@@ -465,6 +463,15 @@ def _no_torch_file(path: Path) -> tuple[str, str] | None:
     if any(name.endswith(".weights.h5") for name in names):
         return "of Keras", "give weights of PyTorch"
     return "a zip archive", "unpack it"
+
+
+def _members(path: Path) -> list[str] | None:
+    """Return the names in a zip archive, None for a damaged one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception:  # zipfile raises whatever it meets
+        return None
 
 
 class _TensorUnpickler(pickle.Unpickler):

@@ -1,6 +1,5 @@
 """The page and the tables of duplicates and suspect labels, with suggested decisions."""
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.records import Progress, strings
 from kitbox.report import page
 from kitbox.report.page import Page, WrittenPage
-from kitbox.tables import safe_cell, write_rows
+from kitbox.tables import csv_writer, safe_cell, write_rows
 from kitbox.workspace import Workspace
 
 # Cards of each kind; the tables beside the page have all.
@@ -100,8 +99,8 @@ def format_decision(decision: Decision) -> str:
     """Return a decision as a row of decisions.csv."""
     cells = [decision.kind, decision.subject, *([decision.value] if decision.value else [])]
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(map(safe_cell, cells))
-    return text.getvalue()
+    csv_writer(text).writerow(map(safe_cell, cells))
+    return text.getvalue().removesuffix("\n")
 
 
 def to_json(

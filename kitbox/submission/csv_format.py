@@ -40,7 +40,7 @@ def write(ranking: Ranking, competition: Competition) -> str:
     """
     layout, header = competition.submission.layout, competition.header
     written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
+    writer = tables.csv_writer(written)
     if header:
         writer.writerow(header)
     scores = ranking.similarity
@@ -67,7 +67,7 @@ def write(ranking: Ranking, competition: Competition) -> str:
 def write_pairs(pairs: PairList, scores: Similarities, competition: Competition) -> str:
     """Return the CSV of the scores (p,) of pairs: the header, then a row for each pair in order."""
     written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
+    writer = tables.csv_writer(written)
     writer.writerow(competition.header)
     names = pairs.names
     for begin in range(0, len(pairs), _BLOCK_ROWS):

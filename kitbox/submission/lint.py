@@ -14,7 +14,7 @@ from kitbox.competition import protocol
 from kitbox.competition.lists import ListedImages
 from kitbox.competition.protocol import PairList
 from kitbox.competition.settings import Accepted, Competition
-from kitbox.errors import KitboxError, counted, did_you_mean, more
+from kitbox.errors import KitboxError, counted, did_you_mean, more, one_line
 from kitbox.records import ImageSet, Integers, LabelledImages, Search
 from kitbox.scoring import pair_similarity
 from kitbox.submission import csv_format
@@ -43,6 +43,9 @@ class LintFinding:
     column: int
     what: str
     level: Literal["error", "warning"] = "error"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", one_line(self.what))
 
     def __str__(self) -> str:
         level = "warning: " if self.level == "warning" else ""

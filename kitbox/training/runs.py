@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictInt
 
 from kitbox import locks
 from kitbox.competition import decisions, pseudo_labels
@@ -55,7 +55,7 @@ class RunKey:
     data: str  # training images, labels and boxes; '' for none
     weights: str  # initial weights
     on: str  # "holdout", "all" or "none"
-    seed: int
+    seed: StrictInt
     precision: str
     boxes: str | None = None  # several boxes of an image, where the plugin draws one of them
     pseudo: str | None = None  # pseudo-labels

@@ -290,3 +290,65 @@ def test_a_list_of_several_columns_must_say_which(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("a,b\n1,2\n")
     with pytest.raises(KitboxError, match="none is clearly that of image names; name that column"):
         vector_rows.read_names(tmp_path / "l.csv")
+
+
+def header(text: str, numbers: bytes = bytes(24)) -> bytes:
+    """Return a .npy with a header of one's own."""
+    head = f"{text:<117}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + numbers
+
+
+DAMAGED_ARRAYS = {
+    "open bracket": "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2",
+    "unknown type": "{'descr': '<q9', 'fortran_order': False, 'shape': (3, 2)}",
+    "more numbers than bytes": "{'descr': '<f4', 'fortran_order': True, 'shape': (3, 10**11)}",
+    "petabytes": "{'descr': '<f8', 'fortran_order': True, 'shape': (3, 99999999999999)}",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED_ARRAYS.values(), ids=DAMAGED_ARRAYS)
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_a_damaged_header_is_one_sentence_and_takes_no_memory(
+    tmp_path: Path, text: str, kind: str
+) -> None:
+    if kind == "npy":
+        (tmp_path / "x.npy").write_bytes(header(text))
+    else:
+        with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+            archive.writestr("x.npy", header(text))
+    (tmp_path / "x.txt").write_text("\n".join(NAMES))
+    assert (
+        error(tmp_path / f"x.{kind}")
+        == f"x.{kind} is damaged or cut off; copy it again, or save it again"
+    )
+
+
+def test_a_header_of_python_2_is_read_without_a_warning(tmp_path: Path) -> None:
+    text = "{'descr': '<f4', 'fortran_order': False, 'shape': (3L, 2L)}"
+    (tmp_path / "x.npy").write_bytes(header(text, ROWS.tobytes()))
+    (tmp_path / "x.txt").write_text("\n".join(NAMES))
+    check(tmp_path / "x.npy")
+
+
+def test_names_that_are_no_characters_are_damage(tmp_path: Path) -> None:
+    names = np.array([[0xFFFFFFFF]] * 3, dtype=np.uint32).view("<U1").reshape(-1)
+    np.savez(tmp_path / "x.npz", ids=names, features=ROWS)
+    assert "x.npz is damaged" in error(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_a_byte_changed_anywhere_is_read_or_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    if kind == "npz":
+        np.savez_compressed(path, ids=NAMES, features=ROWS)
+    else:
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({"image": NAMES, "vector": ROWS.tolist()}), path)
+    good, refused = path.read_bytes(), 0
+    for place in range(0, len(good), 7):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 0x14]) + good[place + 1 :])
+        try:
+            rows_of(path)
+        except KitboxError:
+            refused += 1
+    assert refused > 20
