@@ -136,7 +136,7 @@ CASES = {
     ),
     "identify": Case(command=IDENTIFY, catalogue=True),
     "catalogue-add": Case(
-        command="catalogue add confirmed.csv --pattern 'W-{number:04d}' --by Ann",
+        command="catalogue add ../confirmed.csv --pattern 'W-{number:04d}' --by Ann",
         before=(IDENTIFY,),
         done="there is no other photograph to add",
         catalogue=True,
@@ -190,9 +190,8 @@ def draw_workspace(root: Path, case: Case) -> Path:
             draw(root / "season" / name, identity + 3, 50)
             known = f"W-{identity + 3:04d},yes" if identity < 7 else f"W-0000,new {identity}"
             confirmed.append(f"season/{name},{known}")
-        workspace.mkdir(parents=True)
-        (workspace / "confirmed.csv").write_text("\n".join(confirmed) + "\n")
-    (workspace / "plugins").mkdir(exist_ok=True)
+        (root / "confirmed.csv").write_text("\n".join(confirmed) + "\n")
+    (workspace / "plugins").mkdir(parents=True, exist_ok=True)
     for name, given in PLUGINS.items():
         values = {key: repr(value) for key, value in TINY.items()} | {
             key: value if isinstance(value, str) else repr(value) for key, value in given.items()
@@ -374,7 +373,7 @@ def contents(workspace: Path) -> dict[str, Any]:
         elif path.name.startswith("sweep_"):  # the times of trainings are in it
             with path.open(newline="") as file:
                 table = list(csv.DictReader(file))
-            timed = {key for row in table for key in row if "seconds" in key or "minutes" in key}
+            timed = {key for row in table for key in row if "second" in key}
             found[name] = [{k: v for k, v in row.items() if k not in timed} for row in table]
         elif path.suffix in (".safetensors", ".npy", ".zip"):
             found[name] = path.read_bytes()
