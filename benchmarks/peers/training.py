@@ -51,7 +51,7 @@ class Stopwatch:
 
 
 def augmentation(size: tuple[int, int]) -> Any:
-    """Return the pipeline that kitbox calls "light", or None where albumentations is missing."""
+    """Return the pipeline that kitbox calls "light"."""
     import albumentations as alb
     import cv2
 

@@ -114,12 +114,13 @@ def build_fabric(
 ) -> Any:
     """Return lightning-fabric over processes with a `device` ("cpu" or "cuda") each.
 
-    `unused_weights` says that some weights have no gradient in some steps. Raises KitboxError for
-    more processes than the machine has GPUs.
+    It starts them where neither torchrun nor srun has. `unused_weights` says that some weights have
+    no gradient in some steps. Raises KitboxError for more processes than the machine has GPUs.
     """
     import logging
 
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it logs the precision
@@ -134,12 +135,15 @@ def build_fabric(
     if several:
         strategy = DDPStrategy(timeout=TIMEOUT, find_unused_parameters=unused_weights)
     given: Any = precision
+    # fabric itself takes a SLURM job of one task for one process, whatever its devices are
+    plugins: list[Any] = [LightningEnvironment()] if _started(os.environ) is None else []
     return Fabric(
         accelerator=device,
         devices=processes.devices,
         num_nodes=processes.nodes,
         strategy=strategy,
         precision=given,
+        plugins=plugins,
     )
 
 
@@ -148,7 +152,8 @@ def together(processes: Processes, device: str) -> Iterator[None]:
     """Run the body in all processes of a command, which end together.
 
     Of those that fail, the first raises its error; the others raise PeerError, which is not shown.
-    Where a process ends without a word, as by `kill -9`, one of the others raises a KitboxError.
+    An interruption, as by Ctrl-C, is raised as it is. Where a process ends without a word, as by
+    `kill -9`, one of the others raises a KitboxError, unless it was the first one.
     """
     if processes.world == 1:
         yield
@@ -159,8 +164,10 @@ def together(processes: Processes, device: str) -> Iterator[None]:
     try:
         yield
         distributed.barrier()  # none ends before all have come to the end
+    except SystemExit:  # interrupted, but the first process says so
+        raise
     except BaseException as error:
-        if not _first_to_fail():
+        if not _first_to_fail() and not isinstance(error, KeyboardInterrupt):
             raise PeerError("another process of this command has failed") from error
         if isinstance(error, RuntimeError) and _is_lost(error):
             raise KitboxError(
@@ -172,13 +179,16 @@ def together(processes: Processes, device: str) -> Iterator[None]:
 
 
 def _first_to_fail() -> bool:
-    """Return whether no other process has failed before; also where none can be asked any more."""
+    """Return whether no other process has failed before.
+
+    It is False where the first process, which keeps the count, is gone.
+    """
     import torch.distributed as distributed
 
     try:
         store = distributed.distributed_c10d._get_default_store()
         return int(store.add("kitbox/failed", 1)) == 1
-    except (RuntimeError, ValueError):  # the first process, which has the store, is gone
+    except (RuntimeError, ValueError):
         return False
 
 

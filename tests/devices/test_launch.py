@@ -1,9 +1,12 @@
 """How many processes a command has, by its options and by what has started it."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from kitbox.devices.launch import Processes, is_first
-from kitbox.errors import KitboxError
+from kitbox.devices import launch
+from kitbox.devices.launch import Processes, build_fabric, is_first, together
+from kitbox.errors import KitboxError, PeerError
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8", "RANK": "3"}
 SRUN = {
@@ -78,6 +81,24 @@ def test_contradictions_are_refused(
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("environment", "started_by_fabric"),
+    [
+        ({}, True),
+        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0"}, True),
+        (SRUN | {"SLURM_LOCALID": "0", "SLURM_NODEID": "0"}, False),
+    ],
+)
+def test_fabric_starts_what_nothing_else_has(
+    environment: dict[str, str], started_by_fabric: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    fabric = build_fabric(Processes(4), "cpu", "32-true")
+    found = fabric.strategy.cluster_environment
+    assert found.creates_processes_externally is not started_by_fabric
+
+
 def test_the_first_process_alone_prints() -> None:
     assert is_first({})
     assert is_first(SRUN)
@@ -86,3 +107,21 @@ def test_the_first_process_alone_prints() -> None:
     assert is_first(TORCHRUN | {"RANK": "0", "LOCAL_RANK": "0"})
     assert not is_first({"LOCAL_RANK": "1"})
     assert not is_first({"LOCAL_RANK": "0", "NODE_RANK": "1"})
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (SystemExit(130), SystemExit),
+        (KitboxError("the connection was lost"), PeerError),
+    ],
+)
+def test_an_interruption_is_told_though_another_process_ended_before(
+    raised: BaseException, expected: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = SimpleNamespace(launch=lambda: None)
+    monkeypatch.setattr(launch, "build_fabric", lambda *_: started)
+    monkeypatch.setattr(launch, "_first_to_fail", lambda: False)
+    with pytest.raises(expected), together(Processes(2), "cpu"):
+        raise raised
