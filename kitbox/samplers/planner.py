@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, counted
 from kitbox.images.loader import BatchItem, augmentation_seed
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import Hardness
@@ -34,7 +34,9 @@ def check_shares(plugin: Plugin, sizes: Iterable[int], world: int) -> None:
     if world > 1 and least < 2 * world:
         raise KitboxError(
             f"a batch of {least} images is fewer than two for each of {world} processes",
-            fix=f"make batch_size {2 * world} or more, or lower --devices",
+            fix=f"make batch_size {2 * world} or more, or lower --devices"
+            if plugin.batch_size < 2 * world
+            else f"run {counted(max(least // 2, 1), 'process', 'processes')} at most",
         )
 
 

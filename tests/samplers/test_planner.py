@@ -78,12 +78,23 @@ def test_each_plugin_has_its_planner() -> None:
     assert kind(hard) is HardnessPlanner
 
 
-def test_a_batch_with_a_single_image_for_a_process_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("batch_size", "least", "fix"),
+    [
+        (7, 7, "make batch_size 8 or more, or lower --devices"),
+        (32, 7, "run 3 processes at most"),  # as of a small cluster of individuals
+        (32, 1, "run 1 process at most"),
+    ],
+)
+def test_a_batch_with_a_single_image_for_a_process_is_refused(
+    batch_size: int, least: int, fix: str
+) -> None:
     with pytest.raises(KitboxError) as caught:
-        check_shares(tiny(batch_size=32), [32, 7], 4)
-    assert str(caught.value) == (
-        "a batch of 7 images is fewer than two for each of 4 processes; make batch_size 8 or more, "
-        "or lower --devices"
-    )
+        check_shares(tiny(batch_size=batch_size), [batch_size, least], 4)
+    what = f"a batch of {least} images is fewer than two for each of 4 processes"
+    assert str(caught.value) == f"{what}; {fix}"
+
+
+def test_two_images_for_each_process_are_enough() -> None:
     check_shares(tiny(batch_size=32), [8], 4)
     check_shares(tiny(batch_size=2), [1], 1)
