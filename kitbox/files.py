@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -43,6 +43,8 @@ _SWEPT: set[Path] = set()
 # two states of a file apart.
 _KNOWN_DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
 _SETTLED = 100_000_000
+# In a folder of `changed_together`: the digests of the files as they were.
+_BEFORE = "before.json"
 _SEAL = b"kitbox sha256 "
 _SEAL_BYTES = len(_SEAL) + 32
 
@@ -137,6 +139,51 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def changed_together(stage: Path, paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield a folder with copies of files, to change them; on success all take their places as one.
+
+    `stage` is the name of that folder once it is whole, beside the files. Where a process is killed
+    between two of them, `complete` puts the others in their places. Two processes must not change
+    them at once.
+    """
+    before = {path.name: digest_of_file(path) for path in paths if path.exists()}
+    with atomic_folder(stage) as folder:
+        for name in before:
+            shutil.copyfile(stage.parent / name, folder / name)
+        yield folder
+        for name, digest in before.items():
+            if digest_of_file(folder / name) == digest:
+                (folder / name).unlink()
+        write_json(folder / _BEFORE, before)
+    complete(stage)
+
+
+def complete(stage: Path) -> bool:
+    """Put files of `changed_together` in their places; return whether there were any.
+
+    Raises KitboxError where one was changed since the process that wrote them was killed.
+    """
+    if not stage.is_dir():
+        return False
+    files = sorted(path for path in stage.iterdir() if path.name != _BEFORE)
+    before = read_json(stage / _BEFORE) if files else {}
+    for file in files:
+        path = stage.parent / file.name
+        if (digest_of_file(path) if path.exists() else None) != before.get(file.name):
+            raise KitboxError(
+                f"{path} was changed after a command that was changing it was killed",
+                fix=f"remove {stage} to keep it so, or put {file} in its place",
+            )
+    try:
+        for file in files:
+            file.replace(stage.parent / file.name)
+        shutil.rmtree(stage)
+    except OSError as error:
+        raise KitboxError(f"cannot write {stage}: {error.strerror or error}") from error
+    return True
 
 
 @contextmanager

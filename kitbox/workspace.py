@@ -62,6 +62,11 @@ class Workspace:
         return self.root / "catalogue-history.csv"
 
     @property
+    def catalogue_change(self) -> Path:
+        """Files of a change of the catalogue that was interrupted while they took their places."""
+        return self.root / ".catalogue-change"
+
+    @property
     def queries(self) -> Path:
         """The photographs to identify; see `identification.catalogue_workspace`."""
         return self.root / "photographs.csv"

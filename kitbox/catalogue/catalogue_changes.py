@@ -11,7 +11,8 @@ catalogue, those that the catalogue had, which the next addition of it has again
 import getpass
 import string
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -23,7 +24,7 @@ from kitbox.catalogue import catalogue_list, query_list
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.catalogue.catalogue_source import alike
 from kitbox.errors import KitboxError, counted, did_you_mean, more
-from kitbox.locks import lock
+from kitbox.files import changed_together
 from kitbox.workspace import Workspace
 
 Rows = tuple[CatalogueRow, ...]
@@ -99,7 +100,7 @@ def change(
     processes may not change a catalogue at once. Raises KitboxError where the edit does, and for
     one that changes nothing.
     """
-    with lock(workspace.cache / "catalogue.lock"):
+    with catalogue_list.locked(workspace):
         before, history = catalogue_list.load(workspace.catalogue), load(workspace)
         after = edit(before)
         listed = query_list.load(workspace.queries)
@@ -109,27 +110,41 @@ def change(
         if listed is not None:
             moves = _with_queries(moves, queries or {}, listed, history)
         done = _change(history, by, what, moves)
-        catalogue_list.save(workspace.catalogue, after)
-        _save(workspace.catalogue_history, (*history, done))
-        if listed is not None:
-            out = {move.query for move in moves if move.query}
-            returned = [CatalogueRow(move.query, "", **move.known) for move in back]
-            left = query_list.put_back([row for row in listed if row.image not in out], returned)
-            if left != listed:
-                query_list.save(workspace.queries, left)
+        with _written_together(workspace) as new:
+            catalogue_list.save(new.catalogue, after)
+            _save(new.catalogue_history, (*history, done))
+            if listed is not None:
+                out = {move.query for move in moves if move.query}
+                returned = [CatalogueRow(move.query, "", **move.known) for move in back]
+                kept = [row for row in listed if row.image not in out]
+                left = query_list.put_back(kept, returned)
+                if left != listed:
+                    query_list.save(new.queries, left)
     return done
 
 
-def keep_read(workspace: Workspace, rows: Iterable[CatalogueRow]) -> CatalogueChange:
-    """Keep in the history that the user's own catalogue has these photographs more; return that.
+def keep_read(
+    workspace: Workspace, rows: Iterable[CatalogueRow], new: Iterable[CatalogueRow]
+) -> CatalogueChange:
+    """Write a catalogue, and that the user's own has its `new` photographs more; return that.
 
-    The caller holds the lock of the catalogue, and writes its list.
+    The caller holds the lock of the catalogue.
     """
     history = load(workspace)
-    moves = tuple(Move(row.image, "", row.individual) for row in rows)
+    moves = tuple(Move(row.image, "", row.individual) for row in new)
     done = _change(history, "", "read", moves)
-    _save(workspace.catalogue_history, (*history, done))
+    with _written_together(workspace) as changed:
+        catalogue_list.save(changed.catalogue, rows)
+        _save(changed.catalogue_history, (*history, done))
     return done
+
+
+@contextmanager
+def _written_together(workspace: Workspace) -> Iterator[Workspace]:
+    """Yield a workspace with copies of the files of a change, which become this one's at once."""
+    paths = (workspace.catalogue, workspace.catalogue_history, workspace.queries)
+    with changed_together(workspace.catalogue_change, paths) as folder:
+        yield replace(workspace, root=folder)
 
 
 def _change(
@@ -195,6 +210,7 @@ def undo(workspace: Workspace, by: str = "") -> Undone:
     and that list is still there; what was typed of them is kept in the history.
     Raises KitboxError where there is none, and where a photograph has another individual since.
     """
+    catalogue_list.finish(workspace)
     history = load(workspace)
     undone = _undone(history)
     left = [one for one in history if one.number not in undone and one.what in _TAKEN_BACK]

@@ -1,7 +1,9 @@
 """The workspace's list of known individuals and their photographs, catalogue.csv."""
 
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +12,8 @@ from kitbox import tables
 from kitbox.catalogue import encounter_rule, photograph_dates
 from kitbox.catalogue.encounter_rule import EncounterNames
 from kitbox.catalogue.photograph_dates import DateOrder
-from kitbox.errors import KitboxError, more
+from kitbox.errors import KitboxError, KitboxWarning, more
+from kitbox.files import complete
 from kitbox.locks import lock
 from kitbox.workspace import Workspace
 
@@ -40,6 +43,10 @@ class CatalogueRow:
 COLUMNS = tuple(field.name for field in fields(CatalogueRow))
 # The column for the holdout: photographs of one individual with one value stay on one side of it.
 HOLDOUT_COLUMN = "encounter_or_day"
+_FINISHED = (
+    "a change of the catalogue was interrupted, and is finished now; 'kitbox catalogue history' "
+    "has it as the last one"
+)
 
 
 def load(path: Path) -> tuple[CatalogueRow, ...]:
@@ -119,12 +126,32 @@ def refresh(workspace: Workspace) -> None:
     People change them in a spreadsheet, and a training splits by that column. A list that is not
     there, or was not written by kitbox, stays as it is; raises KitboxError as `load` does.
     """
+    finish(workspace)
     path = workspace.catalogue
     if not path.is_file() or HOLDOUT_COLUMN not in tables.read_header(path):
         return
     if not _is_written(path, load(path)):
-        with lock(workspace.cache / "catalogue.lock"):
+        with locked(workspace):
             update(path, load(path))
+
+
+@contextmanager
+def locked(workspace: Workspace) -> Iterator[None]:
+    """Hold the lock of the catalogue, whose last change is finished where a kill interrupted it.
+
+    A KitboxWarning tells of that; raises KitboxError where its files were changed since.
+    """
+    with lock(workspace.cache / "catalogue.lock"):
+        if complete(workspace.catalogue_change):
+            warnings.warn(_FINISHED, KitboxWarning, stacklevel=3)
+        yield
+
+
+def finish(workspace: Workspace) -> None:
+    """Finish the catalogue's last change where a kill interrupted it, as `locked` does."""
+    if workspace.catalogue_change.is_dir():
+        with locked(workspace):
+            pass
 
 
 def _is_written(path: Path, rows: tuple[CatalogueRow, ...]) -> bool:

@@ -354,7 +354,10 @@ def export(
 
 def _workspace(folder: Path | None) -> "Workspace":
     """Return the workspace; raise KitboxError for one without a catalogue."""
+    from kitbox.catalogue import catalogue_list
+
     workspace = find_workspace(folder)
+    catalogue_list.finish(workspace)
     if not workspace.catalogue.exists():
         raise KitboxError(
             f"{workspace.root} has no catalogue",

@@ -23,7 +23,6 @@ from kitbox.competition.image_files import photograph_of
 from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError, counted, more, readable
 from kitbox.files import write_text
-from kitbox.locks import lock
 from kitbox.records import ImageSet, Strings, strings
 from kitbox.workspace import Workspace
 
@@ -167,7 +166,7 @@ def open_catalogue(
         )
         _refuse_known(photographs, catalogue, reading)
     # reading takes long; from here on no other command changes catalogue.csv
-    with lock(workspace.cache / "catalogue.lock"):
+    with catalogue_list.locked(workspace):
         opened = _opened(workspace, reading, found)
         if reading is not None and settings.load(workspace).catalogue.source is None:
             settings.keep_catalogue_setting(workspace, "source", _source(catalogue))
@@ -187,7 +186,7 @@ def with_new_boxes(opened: OpenedCatalogue) -> OpenedCatalogue:
     animals, notes = _animals(workspace, photographs)
     left = [name for name in animals if name not in known]
     queries = ImageSet(strings(left), tuple(_file(root, name) for name in left))
-    with lock(workspace.cache / "catalogue.lock"):
+    with catalogue_list.locked(workspace):
         _write_queries(workspace, queries, opened.listed)
     before = [note for note in opened.notes if not note.startswith("several animals")]
     return replace(opened, photographs=queries, notes=(*before, *notes))
@@ -224,8 +223,8 @@ def _opened(
     before = {row.image for row in listed}
     new = [row for row in rows if row.image not in before]
     if listed and new:
-        catalogue_changes.keep_read(workspace, new)
-    _write(workspace, rows if not gone else [*rows, *gone], queries, of_lists)
+        catalogue_changes.keep_read(workspace, [*rows, *gone], new)
+    _write(workspace, [*rows, *gone], queries, of_lists)
     rows, decided_notes = _in_use(rows, decisions.load(workspace.decisions))
     notes += decided_notes
     return OpenedCatalogue(

@@ -1,15 +1,17 @@
 """Changes of a catalogue, and the history that tells every one of them."""
 
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kitbox.catalogue import catalogue_changes, catalogue_list
+from kitbox.catalogue import catalogue_changes, catalogue_list, query_list
 from kitbox.catalogue.catalogue_changes import Move, Rows
 from kitbox.catalogue.catalogue_list import CatalogueRow
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, KitboxWarning
 from kitbox.workspace import Workspace
 
 
@@ -296,9 +298,12 @@ def test_photographs_that_were_read_are_kept_in_the_history_and_no_undo_takes_th
     workspace: Workspace,
 ) -> None:
     add(workspace, "s/e.jpg")
-    kept = catalogue_changes.keep_read(workspace, [row("c/n.jpg", "W-2"), row("c/o.jpg", "W-9")])
+    new = [row("c/n.jpg", "W-2"), row("c/o.jpg", "W-9")]
+    rows = [*catalogue_list.load(workspace.catalogue), *new]
+    kept = catalogue_changes.keep_read(workspace, rows, new)
     assert str(kept) == "change 2, read 'W-2' and 1 more: 2 photographs"
     assert catalogue_changes.load(workspace)[-1] == kept
+    assert catalogue_list.load(workspace.catalogue) == tuple(rows)
     assert catalogue_changes.undo(workspace).change.what == "undo 1"
     with pytest.raises(KitboxError, match="there is no change"):
         catalogue_changes.undo(workspace)
@@ -335,3 +340,122 @@ def test_an_image_is_named_by_the_end_of_its_path() -> None:
         catalogue_changes.image_named(rows, "a.jpg")
     with pytest.raises(KitboxError, match=r"'c/x\.jpg' is not in the catalogue; did you mean c/"):
         catalogue_changes.image_named(rows, "c/x.jpg")
+
+
+class Killed(BaseException):
+    """What no code of kitbox catches."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
+    """Stop before the n-th time that a file or a folder takes its place; return those before it."""
+    done: list[str] = []
+
+    def counted_call(original: Callable[..., object]) -> Callable[..., object]:
+        def call(self: Path, *given: object) -> object:
+            if len(done) + 1 == number:
+                raise Killed
+            done.append(self.name)
+            return original(self, *given)
+
+        return call
+
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(Path, name, counted_call(getattr(Path, name)))
+    remove = shutil.rmtree
+
+    def rmtree(path: Path, **given: bool) -> None:
+        if given:  # temporary folders, which a kill would leave
+            return
+        counted_call(lambda self: remove(self))(path)
+
+    monkeypatch.setattr("kitbox.files.shutil.rmtree", rmtree)
+    return done
+
+
+def a_season(root: Path) -> Workspace:
+    """Return a workspace with a catalogue, a season and a change before."""
+    catalogue_list.save(root / "catalogue.csv", ROWS)
+    query_list.save(root / "photographs.csv", [row("s/e.jpg", ""), row("s/f.jpg", "")])
+    workspace = Workspace(root)
+    add(workspace, "s/f.jpg")
+    return workspace
+
+
+def of_user(workspace: Workspace) -> None:
+    """Read a photograph that the user's own catalogue has more."""
+    with catalogue_list.locked(workspace):
+        new = row("c/new.jpg", "W-2")
+        rows = (*catalogue_list.load(workspace.catalogue), new)
+        if new not in rows[:-1]:
+            catalogue_changes.keep_read(workspace, rows, [new])
+
+
+KINDS: dict[str, Callable[[Workspace], object]] = {
+    "add": lambda workspace: add(workspace, "s/e.jpg"),
+    "rename": lambda workspace: change(
+        workspace, "rename", lambda rows: catalogue_changes.renamed(rows, "W-1", "Ann")
+    ),
+    "undo": lambda workspace: catalogue_changes.undo(workspace, by="Ann"),
+    "read": of_user,
+}
+
+
+def files_of(workspace: Workspace) -> dict[str, str]:
+    """Return the texts of a workspace's files by name, without times."""
+    return {
+        path.name: re.sub(r"\d{4}-\d\d-\d\dT[^,]*", "TIME", path.read_text())
+        for path in workspace.root.rglob("*")
+        if path.is_file() and path.suffix != ".lock" and not path.parent.name.endswith(".partial")
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_change_that_is_killed_at_any_moment_is_finished_by_the_next_command(
+    tmp_path: Path, kind: str
+) -> None:
+    whole = a_season(tmp_path / "whole")
+    before = files_of(whole)
+    KINDS[kind](whole)
+    expected = files_of(whole)
+    steps = 0
+    for number in range(1, 30):
+        workspace = a_season(tmp_path / str(number))
+        with pytest.MonkeyPatch.context() as patched:
+            done = kill_at(patched, number)
+            try:
+                KINDS[kind](workspace)
+            except Killed:
+                pass
+            else:
+                break
+        steps = len(done)
+        if workspace.catalogue_change.is_dir():
+            with pytest.warns(KitboxWarning, match="was interrupted, and is finished now"):
+                catalogue_list.finish(workspace)
+        else:
+            assert files_of(workspace) == before
+            KINDS[kind](workspace)
+        assert files_of(workspace) == expected, number
+        assert not workspace.catalogue_change.exists()
+    assert steps >= 6  # two files and a record written, their folder, and each in its place
+    assert files_of(workspace) == expected
+
+
+def test_an_interrupted_change_overwrites_nothing_that_was_changed_since(tmp_path: Path) -> None:
+    workspace = a_season(tmp_path)
+    with pytest.MonkeyPatch.context() as patched:
+        kill_at(patched, 6)
+        with pytest.raises(Killed):
+            add(workspace, "s/e.jpg")
+    by_hand = [*ROWS[:2], row("c/d.jpg", "W-9")]
+    catalogue_list.save(workspace.catalogue, by_hand)
+    before = files_of(workspace)
+    stage = workspace.catalogue_change
+    for command in (add, lambda workspace, _: catalogue_changes.undo(workspace)):
+        with pytest.raises(KitboxError) as caught:
+            command(workspace, "s/e.jpg")
+        assert str(caught.value) == (
+            f"{workspace.catalogue} was changed after a command that was changing it was killed; "
+            f"remove {stage} to keep it so, or put {stage / 'catalogue.csv'} in its place"
+        )
+    assert files_of(workspace) == before
