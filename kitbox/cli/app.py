@@ -202,13 +202,8 @@ def _run_in_utf8() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Stop at Ctrl-C, and silence workers that were only half started.
-
-    Of several processes, which a terminal interrupts all, the first says that it was aborted.
-    """
+    """Stop at Ctrl-C, and silence workers that were only half started."""
     sys.unraisablehook = lambda _: None
-    if not is_first():
-        raise SystemExit(130)
     signal.default_int_handler(number, frame)
 
 

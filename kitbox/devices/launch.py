@@ -164,10 +164,8 @@ def together(processes: Processes, device: str) -> Iterator[None]:
     try:
         yield
         distributed.barrier()  # none ends before all have come to the end
-    except SystemExit:  # interrupted, but the first process says so
-        raise
-    except BaseException as error:
-        if not _first_to_fail() and not isinstance(error, KeyboardInterrupt):
+    except Exception as error:
+        if not _first_to_fail():
             raise PeerError("another process of this command has failed") from error
         if isinstance(error, RuntimeError) and _is_lost(error):
             raise KitboxError(

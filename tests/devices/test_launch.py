@@ -113,11 +113,10 @@ def test_the_first_process_alone_prints() -> None:
     ("raised", "expected"),
     [
         (KeyboardInterrupt(), KeyboardInterrupt),
-        (SystemExit(130), SystemExit),
         (KitboxError("the connection was lost"), PeerError),
     ],
 )
-def test_an_interruption_is_told_though_another_process_ended_before(
+def test_an_interruption_stays_one_though_another_process_ended_before(
     raised: BaseException, expected: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = SimpleNamespace(launch=lambda: None)
