@@ -385,12 +385,11 @@ class Project:
             raise KitboxError(f"k = {k}: give 1 or more")
         chosen = self._recipe(names, recipe, MemberKeywords, options, rerank=rerank)
         found = self._open(chosen, on, "rerank")
-        images = found.images
-        return Table(
-            neighbour_table.nearest_images(
-                self._run(found.embeddings()), images, images, self.competition, k, found.reranker
-            )
+        images, embeddings = found.images, self._run(found.embeddings())
+        stage = neighbour_table.nearest_images(
+            embeddings, images, images, self.competition, k, found.reranker
         )
+        return Table(self._run(stage))
 
     def match(
         self,

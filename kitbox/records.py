@@ -302,12 +302,14 @@ class Embeddings:
     def of(self, image_ids: Strings) -> "Embeddings":
         """Return the rows of the given images, in their order.
 
-        Rows that follow each other are not copied, so that vectors on disk stay there: nobody
-        writes into them. Raises KitboxError for an image that has no row.
+        Rows that follow each other are not copied, so that vectors on disk stay there; they can be
+        read alone. Raises KitboxError for an image that has no row.
         """
         following = _following_rows(image_ids, self.image_ids)
         if following is not None:
-            return self._part(strings(image_ids), self.vectors[following])
+            shared = self.vectors[following]
+            shared.flags.writeable = False
+            return self._part(strings(image_ids), shared)
         rows = rows_of(image_ids, self.image_ids)
         missing = image_ids[rows < 0]
         if len(missing):

@@ -231,6 +231,15 @@ def test_embeddings_of_images_that_follow_each_other_stay_where_they_are(tmp_pat
     np.testing.assert_array_equal(other.vectors, whole.vectors[[3, 5, 4]])
 
 
+def test_nobody_writes_through_a_part_into_the_whole() -> None:
+    whole = at_angles(*range(20))
+    part = whole.of(whole.image_ids[3:9])
+    with pytest.raises(ValueError, match="read-only"):
+        part.vectors[0] = 0
+    whole.of(whole.image_ids[[3, 5]]).vectors[0] = 0  # rows of their own
+    np.testing.assert_array_equal(whole.vectors, at_angles(*range(20)).vectors)
+
+
 @pytest.mark.parametrize("angle_of", [{}, {"a": 10.0}, {"a": 10.0, "whale": 20.0}])
 def test_an_image_without_embedding_is_named(angle_of: dict[str, float]) -> None:
     embeddings = placed(angle_of)

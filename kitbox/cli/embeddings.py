@@ -382,14 +382,8 @@ def neighbours(
         for side, place in ((queries, False), (searched, True))
     )
     find = neighbour_table.nearest_individuals if individuals else neighbour_table.nearest_images
-    table = find(
-        follow(found.embeddings()),
-        query,
-        known,
-        ensemble.competition,
-        k,
-        found.reranker,
-    )
+    embeddings = follow(found.embeddings())
+    table = follow(find(embeddings, query, known, ensemble.competition, k, found.reranker))
     path = out or Path(f"neighbours_{_stem(recipe, plugins)}.{form}")
     vector_output.write_table(path, form, table)
     rows = len(table["image"])

@@ -12,6 +12,7 @@ from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member, NetworkMember
 from kitbox.errors import KitboxError
 from kitbox.records import Progress
+from kitbox.retrieval.neighbour_graph import INDEXED
 from kitbox.scoring import comparison
 from kitbox.scoring.comparison import Difference
 
@@ -234,11 +235,14 @@ def _paired(
 def _quiet(
     stage: Generator[Progress, None, EnsembleScore],
 ) -> Generator[Progress, None, EnsembleScore]:
-    """Follow a stage without notices on whitening and balance, which the first score gave."""
+    """Follow a stage without notices on whitening, balance and indexes.
+
+    The first score gave them, and these are of ensembles that are only tried.
+    """
     while True:
         try:
             progress = next(stage)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        if not (progress.notice and progress.unit in ("blocks", combination.BALANCED)):
+        if not (progress.notice and progress.unit in ("blocks", combination.BALANCED, INDEXED)):
             yield progress

@@ -26,7 +26,7 @@ from kitbox.records import (
     concatenate,
     rows_of,
 )
-from kitbox.retrieval.neighbour_graph import NeighbourGraph, Reranker, neighbour_graphs
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, Reranker, graph_stage
 from kitbox.retrieval.ranking import measure_labels, rank_images, rank_labels, reorder
 from kitbox.scoring import local_score
 
@@ -148,14 +148,16 @@ def nearest_images(
     competition: Competition,
     k: int,
     rerank: Reranker | None = None,
-) -> dict[str, NDArray[Any]]:
+) -> Generator[Progress, None, dict[str, NDArray[Any]]]:
     """Return the k gallery images most similar to each query, best first, as columns.
 
-    An image is never its own neighbour, and with task.within_group none of another group.
+    An image is never its own neighbour, and with task.within_group none of another group. Yields
+    Progress.
     """
     searches = protocol.searches(query, gallery, competition)
     width = min(k, len(gallery))
-    ranking = rank_images(neighbour_graphs(embeddings, searches, rerank), width)
+    graphs = yield from graph_stage(embeddings, searches, rerank)
+    ranking = rank_images(graphs, width)
     columns = _columns(ranking, query)
     neighbours = columns.pop("answer")
     similarity = columns.pop("similarity")
@@ -173,14 +175,20 @@ def nearest_individuals(
     competition: Competition,
     k: int,
     rerank: Reranker | None = None,
-) -> dict[str, NDArray[Any]]:
+) -> Generator[Progress, None, dict[str, NDArray[Any]]]:
     """Return the k individuals most similar to each query, best first, as columns.
 
-    They are measured as the task says, by the images of the gallery that have a label.
+    They are measured as the task says, by the images of the gallery that have a label. Yields
+    Progress. Raises KitboxError for an index, which finds images.
     """
     known = gallery.with_labels(labels_of(gallery))
     searches = protocol.searches(query, gallery, competition)
-    graphs = neighbour_graphs(embeddings, searches, rerank)
+    graphs = yield from graph_stage(embeddings, searches, rerank)
+    if any(graph.index is not None for graph in graphs):
+        raise KitboxError(
+            "an index finds the nearest images, and individuals are ranked by all similarities",
+            fix="leave it out",
+        )
     width = min(k, len(np.unique(known.labels)))
     ranking = rank_labels((measure_labels(graph, known, competition) for graph in graphs), width)
     columns = _columns(ranking, query)
@@ -211,7 +219,8 @@ def search_side(
     meta = yield from assemble(ensemble, [one for one in sets if len(one)], gallery_ids)
     others = collection.labelled if side == "test" else collection.holdout.train
     rerank = ensemble.options.reranker(others, competition)
-    return neighbour_graphs(meta.embeddings, searches, rerank), reduce(concatenate, sets)
+    graphs = yield from graph_stage(meta.embeddings, searches, rerank)
+    return graphs, reduce(concatenate, sets)
 
 
 def _columns(ranking: Ranking, query: ImageSet) -> dict[str, NDArray[Any]]:

@@ -5,7 +5,7 @@ is then looked up in it, and the candidates are ranked by the cosines of their o
 """
 
 from abc import abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -19,6 +19,8 @@ from kitbox.retrieval import knn
 from kitbox.retrieval.neighbour_graph import NeighbourGraph
 from kitbox.retrieval.rerank_step import RerankStep
 
+# A byte has so many values, which a smaller gallery cannot teach.
+FEWEST = 256
 # Neighbours and queries by which an index is held against exact search.
 RECALL_AT, RECALL_QUERIES = 20, 200
 # Vectors of a list that its centre is learned from; vectors added, and numbers ranked, at a time.
@@ -87,26 +89,64 @@ class ProductQuantiser(GalleryIndex):
         return f"PQ{parts}x4fs"
 
 
+@dataclass(frozen=True, kw_only=True)
+class IndexRecall:
+    """The share of the `k` nearest of `gallery` images that an index finds, by `queries`.
+
+    A gallery too small for an index is searched exactly: its share is 1, by no query.
+    """
+
+    step: str
+    search: str
+    gallery: int
+    k: int
+    queries: int
+    recall: float
+
+    @property
+    def sentence(self) -> str:
+        """What a user should know: how many neighbours are lost."""
+        place = f" of {self.search}" if self.search else ""
+        if self.gallery < FEWEST:
+            return (
+                f"{self.step}: the {self.gallery} gallery images{place} are searched exactly; an "
+                f"index needs {FEWEST}"
+            )
+        return (
+            f"{self.step}: finds {self.recall:.1%} of the {self.k} nearest of {self.gallery} "
+            f"images{place} that exact search finds, by {self.queries} queries"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields; the share has 4 decimals, and an unnamed search no name."""
+        fields = {"step": self.step, "search": self.search, "gallery": self.gallery}
+        fields |= {"k": self.k, "queries": self.queries, "recall": round(self.recall, 4)}
+        return fields if self.search else {n: v for n, v in fields.items() if n != "search"}
+
+
 class IndexedGallery:
     """The index of a gallery, in memory; its vectors stay where they are.
 
-    Raises KitboxError for a gallery of fewer vectors than an index needs.
+    A gallery of fewer vectors than an index needs is searched exactly, as `measure_recall` says.
     """
 
     def __init__(self, method: GalleryIndex, gallery: Embeddings) -> None:
         """Learn the centres and add all vectors, block by block."""
-        count, lists = len(gallery), method.lists_of(len(gallery))
-        if count < 256:  # as many as a byte has values
-            raise KitboxError(
-                f"{method.kind} is for large galleries, and this one has {count} images",
-                fix="leave the step out",
-            )
         self.method, self.gallery = method, gallery
+        self.index = None if len(gallery) < FEWEST else self._built()
+
+    def _built(self) -> Any:
+        method, gallery = self.method, self.gallery
+        count, lists = len(gallery), method.lists_of(len(gallery))
         index: Any = faiss.index_factory(
             gallery.dim, f"IVF{lists},{method.codes(gallery.dim)}", faiss.METRIC_INNER_PRODUCT
         )
         index.cp.seed = method.seed
-        index.cp.min_points_per_centroid = 1
+        index.cp.min_points_per_centroid = (
+            1  # which silences faiss where it has fewer than it likes
+        )
+        if hasattr(index, "pq"):
+            index.pq.cp.min_points_per_centroid = 1
         index.nprobe = method.probes
         most = max(_LEARNED_FROM * lists, 65_536)
         generator = np.random.default_rng(method.seed)
@@ -116,13 +156,15 @@ class IndexedGallery:
         index.train(np.ascontiguousarray(gallery.vectors[drawn]))
         for start in range(0, count, _ADDED):
             index.add(np.ascontiguousarray(gallery.vectors[start : start + _ADDED]))
-        self.index = index
+        return index
 
     def nearest_rows(self, query: Embeddings, k: int) -> tuple[Integers, Floats]:
         """Return gallery rows (q, k) and cosines (q, k) as `knn.nearest_rows` does, of candidates.
 
         Rows of a query that finds fewer than k end in -1 and -inf.
         """
+        if self.index is None:
+            return knn.nearest_rows(query, self.gallery, k)
         wanted = min(self.method.candidates * k + 1, len(self.gallery))
         own = rows_of(query.image_ids, self.gallery.image_ids)
         found = np.full((len(query), k), -1, dtype=np.int64)
@@ -146,27 +188,24 @@ class IndexedGallery:
         """Return the index of other vectors of the same images."""
         return IndexedGallery(self.method, gallery)
 
-    def recall(self, query: Embeddings) -> tuple[float, int]:
-        """Return the share of the 20 nearest that the index finds, and of how many queries.
+    def measure_recall(self, query: Embeddings, search: str = "") -> IndexRecall:
+        """Return the share of the 20 nearest that the index finds.
 
-        They are 200 drawn queries, or all, which exact search answers too.
+        It is measured by 200 drawn queries, or all, which exact search answers too.
         """
-        count = min(RECALL_QUERIES, len(query))
-        drawn = np.random.default_rng(self.method.seed).choice(len(query), count, replace=False)
-        sample = query.of(query.image_ids[np.sort(drawn)])
-        k = min(RECALL_AT, len(self.gallery))
-        exact, _ = knn.nearest_rows(sample, self.gallery, k)
-        found, _ = self.nearest_rows(sample, k)
-        hits = (exact[:, :, None] == found[:, None, :]).any(axis=2) & (exact >= 0)
-        return float(hits.sum() / max((exact >= 0).sum(), 1)), count
-
-    def sentence(self, query: Embeddings) -> str:
-        """Return what a user should know: how many neighbours are lost."""
-        share, count = self.recall(query)
-        return (
-            f"{self.method}: finds {share:.1%} of the {RECALL_AT} nearest of {len(self.gallery)} "
-            f"images that exact search finds, by {count} queries"
-        )
+        size, k = len(self.gallery), min(RECALL_AT, len(self.gallery))
+        count = 0 if self.index is None else min(RECALL_QUERIES, len(query))
+        share = 1.0
+        if count:
+            generator = np.random.default_rng(self.method.seed)
+            drawn = np.sort(generator.choice(len(query), count, replace=False))
+            sample = query.of(query.image_ids[drawn])
+            exact, _ = knn.nearest_rows(sample, self.gallery, k)
+            found, _ = self.nearest_rows(sample, k)
+            hits = (exact[:, :, None] == found[:, None, :]).any(axis=2) & (exact >= 0)
+            share = float(hits.sum() / (exact >= 0).sum())
+        step = str(self.method)
+        return IndexRecall(step=step, search=search, gallery=size, k=k, queries=count, recall=share)
 
     @cached_property
     def _rank(self) -> Integers:

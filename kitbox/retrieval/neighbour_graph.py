@@ -6,7 +6,8 @@ a graph and returns one, moves them all.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from kitbox.records import (
     rows_of,
 )
 from kitbox.retrieval import knn
+
+# The unit of progress of what indexes find, whose notices are given once.
+INDEXED = "indexed searches"
 
 # Rows of some queries, and their similarities (rows, n).
 Block = tuple[slice, Floats]
@@ -214,8 +218,19 @@ class SearchedGallery(Protocol):
     def moved(self, gallery: Embeddings) -> "SearchedGallery":
         """Return the same index of other vectors of these images."""
 
-    def sentence(self, query: Embeddings) -> str:
-        """Return what a user should know about it."""
+    def measure_recall(self, query: Embeddings, search: str) -> "MeasuredRecall":
+        """Return the share of neighbours that it finds."""
+
+
+class MeasuredRecall(Protocol):
+    """The share of neighbours that an index finds, compared with exact search."""
+
+    @property
+    def sentence(self) -> str:
+        """What a user should know about it."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +308,13 @@ class NeighbourGraph:
             similarity[rows, :width] = values
         return Shortlist(found, similarity)
 
+    @cached_property
+    def index_recall(self) -> MeasuredRecall | None:
+        """What the index finds of the nearest, None without an index; measured once."""
+        if self.index is None:
+            return None
+        return self.index.measure_recall(self.query, self.search.name)
+
     def within_gallery(self, k: int) -> tuple[Integers, Floats]:
         """Return the k other gallery images nearest to each (g, k), and their cosines (g, k)."""
         if self.index is not None:
@@ -302,9 +324,9 @@ class NeighbourGraph:
     def moved(self, embeddings: Embeddings, expanded: Embeddings | None) -> "NeighbourGraph":
         """Return the graph of other vectors of the same images."""
         graph = replace(self, embeddings=embeddings, expanded=expanded)
-        return (
-            graph if self.index is None else replace(graph, index=self.index.moved(graph.gallery))
-        )
+        if self.index is None or embeddings is self.embeddings:
+            return graph
+        return replace(graph, index=self.index.moved(graph.gallery))
 
     def blocks(self, gallery_ids: Strings) -> Iterator[Block]:
         """Yield the similarities (rows, g) of all queries to some gallery images, in their order.
@@ -482,10 +504,9 @@ def graph_stage(
         if rerank is not None:
             yield Progress("re-rank", number, len(searches), unit="searches", note=search.name)
         graphs += neighbour_graphs(embeddings, [search], rerank)
-        index = graphs[-1].index
-        if index is not None:
-            notice = index.sentence(graphs[-1].query)
-            yield Progress("re-rank", number + 1, len(searches), "searches", notice=notice)
+        recall = graphs[-1].index_recall
+        if recall is not None:
+            yield Progress("re-rank", number + 1, len(searches), INDEXED, notice=recall.sentence)
     return tuple(graphs)
 
 

@@ -216,6 +216,7 @@ def describe(
             else {}
         ),
         **({"pairs": submission.pairs} if submission.pairs else {}),
+        **({"index_recall": list(recalls)} if (recalls := submission.index_recall) else {}),
         **({"fusion": score.fusions[0]} if score and score.fusions else {}),
         "queries": submission.queries,
         "gallery": submission.gallery,

@@ -22,7 +22,7 @@ from kitbox.errors import KitboxError, counted
 from kitbox.fusion.fused_graphs import fuse_test
 from kitbox.fusion.fusion_model import FusionModel
 from kitbox.records import Progress, Ranking, Search, Strings, rows_of
-from kitbox.retrieval.neighbour_graph import NeighbourGraph, graph_stage
+from kitbox.retrieval.neighbour_graph import MeasuredRecall, NeighbourGraph, graph_stage
 from kitbox.retrieval.ranking import (
     apply_thresholds,
     query_thresholds,
@@ -42,7 +42,8 @@ class Submission:
 
     `queries` and `gallery` count images, `dims` are the dimensions of each member. `pairs` is how
     similarities of pairs became scores, and how many pairs have that of another pair of their
-    query; `notes` are sentences about it.
+    query; `notes` are sentences about it. `index_recall` is what an index of each search's gallery
+    finds of the nearest, where there is one.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Submission:
     gallery: int
     dims: tuple[int, ...]
     pairs: dict[str, Any] | None = None
+    index_recall: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -127,11 +129,15 @@ def make_submission(
     meta: MetaEmbedding = yield from assemble(ensemble, image_sets, gallery.image_ids)
     answered: _AnsweredPairs | None = None
     used: dict[str, float] = {}
+    recalls: tuple[MeasuredRecall, ...] = ()
     if competition.task.answers == "pairs":
         answered = yield from _answer_pairs(ensemble, meta, fusion_model)
         ranking, text = answered.ranking, answered.text
     else:
-        ranking, used = yield from _answer(ensemble, meta, fitted, unknown_model, fusion_model)
+        graphs, recalls = yield from _search(ensemble, meta, collection.searches, fusion_model)
+        ranking, used = yield from _answer(
+            ensemble, meta, graphs, fitted, unknown_model, fusion_model
+        )
         ranking = reorder(ranking, protocol.query_ids(collection.searches, test))
         text = csv_format.write(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
@@ -146,6 +152,7 @@ def make_submission(
         gallery=len(gallery),
         dims=meta.dims,
         pairs=None if answered is None else answered.evidence,
+        index_recall=tuple(recall.as_json() for recall in recalls),
         notes=() if answered is None else answered.notes,
     )
 
@@ -181,7 +188,7 @@ def _answer_pairs(
     """Return the similarity of each pair that the competition asks for."""
     competition = ensemble.competition
     pairs = protocol.submitted_pairs(ensemble.collection.searches, competition)
-    searched = yield from _search(ensemble, meta, pairs.searches, fusion_model)
+    searched, _ = yield from _search(ensemble, meta, pairs.searches, fusion_model)
     graphs = [link_graph(graph, ensemble.collection.links) for graph in searched]
     yield Progress("similarities of pairs", 0, len(pairs), "pairs")
     similarity = pair_similarity.measure_pairs(graphs, pairs)
@@ -222,24 +229,26 @@ def _search(
     meta: MetaEmbedding,
     searches: Sequence[Search],
     fusion_model: FusionModel | None,
-) -> Generator[Progress, None, tuple[NeighbourGraph, ...]]:
-    """Return the graphs of searches, re-ranked and fused."""
+) -> Generator[Progress, None, tuple[tuple[NeighbourGraph, ...], tuple[MeasuredRecall, ...]]]:
+    """Return the graphs of searches, re-ranked and fused, and what their indexes find."""
     collection, competition, options = ensemble.collection, ensemble.competition, ensemble.options
     rerank = options.reranker(collection.labelled, competition)
     graphs = yield from graph_stage(meta.embeddings, searches, rerank)
+    recalls = tuple(recall for graph in graphs if (recall := graph.index_recall) is not None)
     settings = options.fusion_settings
     if settings is None or fusion_model is None:  # both or none: see _check_models
-        return graphs
+        return graphs, recalls
     sources = combination.signal_sources(
         ensemble, meta, graphs, all_images(collection), collection.answerable
     )
     fused = yield from fuse_test(sources, settings, fusion_model)
-    return fused
+    return fused, recalls
 
 
 def _answer(
     ensemble: Ensemble,
     meta: MetaEmbedding,
+    graphs: Sequence[NeighbourGraph],
     fitted: dict[str, float],
     unknown_model: UnknownModel | None,
     fusion_model: FusionModel | None,
@@ -248,7 +257,6 @@ def _answer(
     collection, competition, options = ensemble.collection, ensemble.competition, ensemble.options
     searches, rule = collection.searches, competition.threshold
     labelled, used = collection.answerable, fitted
-    graphs = yield from _search(ensemble, meta, searches, fusion_model)
     if competition.task.answers == "clusters":
         trees = _linked_trees(graphs, collection, competition, fitted)
         if rule.rule == "share" and rule.share is not None:

@@ -1,3 +1,4 @@
+import faiss
 import numpy as np
 import pytest
 
@@ -50,21 +51,30 @@ def test_all_lists_and_all_candidates_give_exact_neighbours(
 @pytest.mark.parametrize("kind", ["sq8:lists=64,probes=16", "ivf_pq:lists=64,probes=16"])
 def test_recall_is_that_of_the_shortlists(kind: str, graph: NeighbourGraph) -> None:
     index = indexed(kind, graph)
-    share, queries = index.recall(graph.query)
+    measured = index.measure_recall(graph.query)
     exact, _ = knn.nearest_rows(graph.query, graph.gallery, 20)
     found, _ = index.nearest_rows(graph.query, 20)
     by_hand = [
         len(set(a) & set(b)) / 20 for a, b in zip(exact.tolist(), found.tolist(), strict=True)
     ]
-    assert queries == QUERIES
-    assert share == pytest.approx(np.mean(by_hand))
-    assert 0.9 < share < 1
+    assert measured.queries == QUERIES
+    assert measured.recall == pytest.approx(np.mean(by_hand))
+    assert 0.9 < measured.recall < 1
+
+
+@pytest.mark.parametrize("kind", ["sq8", "ivf_pq"])
+def test_faiss_says_nothing_of_a_gallery_just_large_enough(
+    kind: str, embeddings: Embeddings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ids = embeddings.image_ids[:256]
+    indexed(kind, NeighbourGraph(Search("", ids[:9], ids[:9], ids), embeddings))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_one_list_of_many_loses_neighbours(graph: NeighbourGraph) -> None:
-    few, _ = indexed("sq8:lists=64,probes=1", graph).recall(graph.query)
-    more, _ = indexed("sq8:lists=64,probes=16", graph).recall(graph.query)
-    assert few < more
+    few = indexed("sq8:lists=64,probes=1", graph).measure_recall(graph.query)
+    more = indexed("sq8:lists=64,probes=16", graph).measure_recall(graph.query)
+    assert few.recall < more.recall
 
 
 def test_an_index_is_the_same_each_time_and_the_seed_changes_it(graph: NeighbourGraph) -> None:
@@ -118,8 +128,53 @@ def test_parts_of_a_vector_are_equal(graph: NeighbourGraph) -> None:
         indexed("ivf_pq:parts=5", graph)
 
 
-def test_a_small_gallery_needs_no_index(graph: NeighbourGraph, embeddings: Embeddings) -> None:
+def test_a_small_group_is_searched_exactly_beside_a_large_one(embeddings: Embeddings) -> None:
     ids = embeddings.image_ids
-    small = NeighbourGraph(Search("", ids[:9], ids[:9], ids[:99]), embeddings)
-    with pytest.raises(KitboxError, match="this one has 99 images; leave the step out"):
-        indexed("sq8", small)
+    searches = [
+        Search("whales", ids[:9], ids[:9], ids),
+        Search("seals", ids[:9], ids[:9], ids[:99]),
+    ]
+    stage = graph_stage(embeddings, searches, reranker(["sq8:lists=8", "dba"]))
+    notices = []
+    while True:
+        try:
+            notices.append(next(stage).notice)
+        except StopIteration as end:
+            large, small = end.value
+            break
+    step = "sq8:probes=32,candidates=4,lists=8,seed=0"
+    assert [notice for notice in notices if notice] == [
+        f"{step}: finds 100.0% of the 20 nearest of 3000 images of whales that exact search finds, "
+        "by 9 queries",
+        f"{step}: the 99 gallery images of seals are searched exactly; an index needs 256",
+    ]
+    exactly = reranker(["dba"])
+    assert exactly is not None
+    plain = exactly(NeighbourGraph(searches[1], embeddings))
+    np.testing.assert_array_equal(small.nearest(5).gallery_ids, plain.nearest(5).gallery_ids)
+    np.testing.assert_array_equal(small.nearest(5).similarity, plain.nearest(5).similarity)
+    assert large.index_recall.as_json() == {
+        "step": step, "search": "whales", "gallery": 3000, "k": 20, "queries": 9, "recall": 1.0
+    }  # fmt: skip
+
+
+def test_steps_that_move_queries_alone_keep_the_index(graph: NeighbourGraph) -> None:
+    step, moved = reranker(["sq8:lists=8"]), reranker(["query_expansion"])
+    assert step is not None
+    assert moved is not None
+    looked_up = step(graph)
+    assert moved(looked_up).index is looked_up.index
+
+
+@pytest.mark.parametrize("kind", ["sq8:lists=64,probes=4", "ivf_pq:lists=64,probes=4"])
+def test_threads_do_not_change_what_is_found(kind: str, graph: NeighbourGraph) -> None:
+    before = faiss.omp_get_max_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            faiss.omp_set_num_threads(threads)
+            found.append(indexed(kind, graph).nearest_rows(graph.query, 20))
+    finally:
+        faiss.omp_set_num_threads(before)
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
