@@ -116,6 +116,7 @@ def embed(
                 homogeneous=homogeneous,
             )
             engines.add(used)
+        engines.update(*process_group.gather_objects(engines))  # all keep the same, and wait
         found[view] = Embeddings(images.image_ids, _joined(names, known, new, computed))
         if options.reuse and len(engines) == 1:
             [engine_used] = engines

@@ -128,6 +128,21 @@ def test_vectors_of_two_engines_are_not_kept_as_one_set(place: Place) -> None:
     assert computed
 
 
+def test_processes_that_found_vectors_of_different_engines_keep_the_same(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another program fills the cache while they look into it, one after the other."""
+    place.embed(place.images.take(np.arange(10)))
+
+    def gather(value: object) -> list[object]:
+        return [value, {"onnx"}] if isinstance(value, set) else [value]
+
+    monkeypatch.setattr(embedder.process_group, "gather_objects", gather)
+    place.embed()
+    shapes = [json.loads(path.read_text())["shape"][0] for path in manifests(place)]
+    assert sorted(shapes) == [10, len(place.images) - 10]
+
+
 def manifests(place: Place) -> list[Path]:
     return sorted(place.workspace.embeddings.glob("*/manifest.json"))
 
