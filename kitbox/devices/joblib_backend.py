@@ -55,6 +55,12 @@ def shares_memory() -> bool:
     return bool(getattr(backend, "supports_sharedmem", False))  # that of dask does not say
 
 
+def worker_count() -> int:
+    """Return the number of calls that the backend runs at a time."""
+    backend, _ = get_active_backend(prefer="threads")
+    return int(backend.effective_n_jobs(-1))
+
+
 def _dask(address: str | None) -> Any:
     """Return a client of a dask cluster, as a context."""
     try:

@@ -36,12 +36,13 @@ def run_in_threads(
     """Yield what a function makes of each of some values, in their order.
 
     It is computed in `workers` threads, a few values ahead; close it, and the rest is left out.
-    Where processes or a cluster were chosen for such work, these compute it.
+    Where processes or a cluster were chosen for such work, these compute it, unless `workers` is 0.
     """
-    if workers == 1:
+    elsewhere = not joblib_backend.shares_memory()
+    if workers == 0 or (workers == 1 and not elsewhere):
         yield from map(function, given)
         return
-    if not joblib_backend.shares_memory():
+    if elsewhere:
         yield from joblib_backend.run(delayed(function)(one) for one in given)
         return
     waiting: deque[Future[Made]] = deque()

@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from kitbox.devices import joblib_backend
 from kitbox.errors import KitboxError, counted, format_duration, more
 from kitbox.images.preprocessing import box_of
 from kitbox.keypoints import match_cache
@@ -231,8 +232,9 @@ class _Work:
         expected = ""
         if left and seconds is not None:
             each, pair = seconds
-            total = (each * len(images) + pair * len(left)) / self.workers
-            expected = f", about {format_duration(total)} on {counted(self.workers, 'core')}"
+            cores = max(self.workers, 1)
+            total = (each * len(images) + pair * len(left)) / cores
+            expected = f", about {format_duration(total)} on {counted(cores, 'core')}"
         notice = (
             f"{name}: {len(self.keys):,} pairs, {cached:,} cached; {len(missing):,} to match, "
             f"keypoints of {counted(len(absent), 'image')} to find{expected}"
@@ -254,11 +256,11 @@ class _Work:
         of_images, of_pairs = [], []
         for row in rows:
             begin = time.perf_counter()
-            yield from self.source.find([row], 1, f"find keypoints {self.matcher.settings.kind}")
+            yield from self.source.find([row], 0, f"find keypoints {self.matcher.settings.kind}")
             of_images.append(time.perf_counter() - begin)
         for place in places:
             begin = time.perf_counter()
-            yield from self._match([place], 1, f"match {self.matcher.settings.kind}")
+            yield from self._match([place], 0, f"match {self.matcher.settings.kind}")
             if self.keys[place] in self.counts:
                 of_pairs.append(time.perf_counter() - begin)
         if len(of_pairs) < 2:
@@ -321,9 +323,11 @@ def _without_notice(settings: MatchSettings, ids: dict[str, str]) -> str:
 
 
 def _worker_count(matcher: Matcher, requested: int | None) -> int:
-    """Return the number of threads that measure pairs."""
+    """Return the number of threads, or of workers elsewhere, that measure pairs; 0 for none."""
     if not matcher.single_threaded:
-        return 1
+        return 0
+    if not joblib_backend.shares_memory():
+        return joblib_backend.worker_count()
     if requested is not None:
         return max(requested, 1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

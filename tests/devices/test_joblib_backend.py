@@ -1,6 +1,7 @@
 """The work on many files, by threads, other processes, and a cluster of dask."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kitbox.errors import KitboxError
 from kitbox.images import file_index, pixel_cache_writer, thumbnails
 from kitbox.images.preprocessing import InputSpec
 from kitbox.keypoints import pair_scores
+from kitbox.keypoints.feature_source import run_in_threads
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.pair_scores import MatchOptions
 from kitbox.records import ImageSet, strings
@@ -116,6 +118,17 @@ def test_results_come_in_the_order_of_the_calls(scheduler: str) -> None:
         ]
     assert joblib_backend.shares_memory()
     assert list(joblib_backend.run(delayed(abs)(n) for n in (-1, 2))) == [1, 2]
+
+
+def thread(_: int) -> str:
+    return threading.current_thread().name
+
+
+def test_a_machine_of_one_core_leaves_matching_to_the_cluster(scheduler: str) -> None:
+    with open_backend("dask", scheduler):
+        assert joblib_backend.worker_count() == 2
+        assert "MainThread" not in set(run_in_threads(thread, range(3), workers=1))
+        assert set(run_in_threads(thread, range(3), workers=0)) == {"MainThread"}
 
 
 def test_an_address_needs_a_cluster() -> None:
