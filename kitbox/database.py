@@ -1,5 +1,6 @@
 """SQLite files that several processes may use at once, also on file systems without locks."""
 
+import errno
 import os
 import sqlite3
 import zlib
@@ -8,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from kitbox import files, locks
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, cannot_write
 
 # Seconds to wait for another process.
 _PATIENCE = 60.0
@@ -36,6 +37,9 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
         # statements that fit no table, and text that is no UTF-8, which has no code
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR:
             raise damaged(path, str(error)) from error
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise cannot_write(path, full) from error
         raise KitboxError(f"cannot write {path}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise damaged(path, str(error)) from error

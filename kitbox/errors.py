@@ -1,10 +1,14 @@
 """Errors that a user can fix, warnings, and the words of messages."""
 
+import errno
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 _LONGEST_WORD = 200
+# A disk without room, and a user's share of one.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 # The characters of a message: those at its start and end that stay of a longer one.
 _LONGEST, _START, _END = 1500, 1000, 400
 # What ends a line, steers a terminal, or turns the direction of what follows.
@@ -34,6 +38,19 @@ class KitboxError(Exception):
 
 class PeerError(KitboxError):
     """The end of a process of a command after another one has failed, which says why."""
+
+
+def cannot_write(path: Path, error: OSError) -> KitboxError:
+    """Return the error of a file or folder that could not be written; of a full disk with the fix.
+
+    Temporary folders are left out of the place where room is needed.
+    """
+    places = (path, *path.absolute().parents)
+    folder = next(each for each in places if each.is_dir() and each.suffix != ".partial")
+    return KitboxError(
+        f"cannot write {path}: {error.strerror or error}",
+        fix=f"make room on the disk of {folder}, and run it again" if error.errno in _FULL else "",
+    )
 
 
 class KitboxWarning(UserWarning):

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kitbox.errors import KitboxError, readable
+from kitbox.errors import KitboxError, cannot_write, readable
 
 # Levels of arrays and objects in a JSON text; digits of a whole number, and those that are shown.
 _DEEPEST, _DIGITS, _SHOWN = 50, 19, 20
@@ -98,7 +98,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if not path.is_dir():  # else another process was first
                 raise
     except OSError as error:
-        raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -182,7 +182,7 @@ def complete(stage: Path) -> bool:
             file.replace(stage.parent / file.name)
         shutil.rmtree(stage)
     except OSError as error:
-        raise KitboxError(f"cannot write {stage}: {error.strerror or error}") from error
+        raise cannot_write(stage, error) from error
     return True
 
 
@@ -202,7 +202,7 @@ def create_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise KitboxError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise cannot_write(folder, error) from error
 
 
 def sweep(folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from kitbox.errors import KitboxError, KitboxWarning
+from kitbox.errors import KitboxError, KitboxWarning, cannot_write
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # filelock warns where Python itself has no locks
@@ -36,7 +36,7 @@ def lock(path: Path, held: str | None = None) -> Iterator[None]:
     except Timeout as error:
         raise KitboxError(str(held)) from error
     except OSError as error:
-        raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     try:
         yield
     finally:

@@ -153,3 +153,23 @@ def test_a_folder_that_cannot_be_made_is_named(
     with pytest.raises(KitboxError) as caught, open_database(path):
         pass
     assert str(caught.value) == f"cannot write {path.parent}: Read-only file system"
+
+
+def test_a_full_disk_is_told_with_its_folder_and_what_was_there_stays(tmp_path: Path) -> None:
+    path = tmp_path / "images.sqlite"
+    with open_database(path) as database:
+        database.execute("CREATE TABLE t (a TEXT)")
+        database.execute("INSERT INTO t VALUES ('a')")
+        database.commit()
+
+    def fill(database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA max_page_count=2")  # SQLite says then what it does of a full disk
+        database.execute("INSERT INTO t VALUES (?)", ("b" * 99_999,))
+
+    with pytest.raises(KitboxError) as caught, open_database(path) as database:
+        fill(database)
+    assert str(caught.value) == (
+        f"cannot write {path}: No space left on device; "
+        f"make room on the disk of {tmp_path}, and run it again"
+    )
+    assert names(path) == ["a"]

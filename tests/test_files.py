@@ -20,6 +20,10 @@ ROOT = Path(__file__).parents[1]
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def room(folder: Path) -> str:
+    return f"make room on the disk of {folder}, and run it again"
+
+
 def full_disk(*_: Any, **__: Any) -> NoReturn:
     raise FULL
 
@@ -103,7 +107,7 @@ def test_a_full_disk_is_a_clear_error_and_the_old_file_stays(
     fail(monkeypatch)
     with pytest.raises(KitboxError) as caught:
         files.write_text(path, "new")
-    assert str(caught.value) == f"cannot write {path}: No space left on device"
+    assert str(caught.value) == f"cannot write {path}: No space left on device; {room(tmp_path)}"
     assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {
         "receipt.json": "old"
     }
@@ -133,7 +137,7 @@ def test_a_full_disk_leaves_no_partial_folder(
     fail(monkeypatch)
     with pytest.raises(KitboxError) as caught, files.atomic_folder(path) as temporary:
         (temporary / "vectors.npy").write_bytes(b"1")
-    assert str(caught.value) == f"cannot write {path}: No space left on device"
+    assert str(caught.value) == f"cannot write {path}: No space left on device; {room(tmp_path)}"
     assert list(tmp_path.iterdir()) == []
 
 

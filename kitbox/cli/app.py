@@ -1,5 +1,6 @@
 """The console script: all commands, and a user's mistake as one sentence."""
 
+import errno
 import importlib
 import inspect
 import io
@@ -8,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections import UserDict
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, TextIO
 
@@ -18,7 +20,7 @@ from typer.main import get_group
 import kitbox
 from kitbox.cli.terminal import print_line
 from kitbox.devices.launch import is_first
-from kitbox.errors import KitboxError, KitboxWarning, PeerError, one_line
+from kitbox.errors import KitboxError, KitboxWarning, PeerError, cannot_write, one_line
 
 # The steps of the work, in the order of the help, with their commands and where each is defined.
 STEPS = {
@@ -227,5 +229,7 @@ def _show_warning(
 def _sentence(error: KitboxError | OSError) -> str:
     if isinstance(error, KitboxError):
         return str(error)
+    if isinstance(error.filename, str) and error.errno == errno.ENOSPC:
+        return str(cannot_write(Path(error.filename), error))
     where = f" {error.filename}" if error.filename else ""
     return one_line(f"{error.strerror or error}{where}")

@@ -26,6 +26,7 @@ from kitbox.cli.terminal import (
     print_table,
 )
 from kitbox.errors import KitboxError, counted, did_you_mean, format_duration
+from kitbox.files import check_writable
 
 if TYPE_CHECKING:
     from kitbox.competition.findings import DataFinding
@@ -72,15 +73,21 @@ def check(
     path = workspace.reports / "check.csv"
     with backend.open():
         found = follow(data_check.check(workspace, competition))
-        data_check.save(found.findings, path)
-        stage = check_page.write(
-            found.findings,
-            found.image_sets,
-            workspace,
-            path.with_suffix(".html"),
-            checked=found.image_count,
-        )
-        page = follow(stage).path
+        page, unwritten = None, ""
+        try:
+            check_writable(path)
+        except KitboxError as error:  # the findings are shown all the same
+            unwritten = f"no report: {error}"
+        else:
+            data_check.save(found.findings, path)
+            stage = check_page.write(
+                found.findings,
+                found.image_sets,
+                workspace,
+                path.with_suffix(".html"),
+                checked=found.image_count,
+            )
+            page = follow(stage).path
     shown = [finding for finding in found.findings if kind in (None, finding.kind)]
     if as_json:
         print_json(
@@ -88,10 +95,12 @@ def check(
                 "images": found.image_count,
                 "counts": Counter(finding.kind for finding in found.findings),
                 "findings": [_as_json(finding) for finding in shown],
-                "csv": str(path),
-                "page": str(page),
+                "csv": str(path) if page else None,
+                "page": str(page) if page else None,
             }
         )
+        if unwritten:
+            print_line(unwritten)
         return
     if kind is None:
         _print_summary(found)
@@ -99,9 +108,10 @@ def check(
         _print_findings(shown)
     print_line(
         f"{counted(found.image_count, 'image')} read, "
-        f"{counted(len(found.findings), 'finding')}; written to {path}"
+        f"{counted(len(found.findings), 'finding')}; {unwritten or f'written to {path}'}"
     )
-    print_line(f"with images: {page}")
+    if page:
+        print_line(f"with images: {page}")
     stopping = sum(finding.action == "stop" for finding in found.findings)
     if stopping:
         stop, them = ("stops", "it") if stopping == 1 else ("stop", "them")
@@ -208,7 +218,7 @@ def holdout(
             print_line(sentence)
     elif collection.test is not None:
         print_line("'kitbox data holdout --by NAME' compares the images, by a trained plugin")
-    print_line(f"written to {workspace.holdout}")
+    print_line(f"the split is in {workspace.holdout}")
 
 
 def _compare_with_test(

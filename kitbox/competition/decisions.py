@@ -40,7 +40,7 @@ import numpy as np
 
 from kitbox import tables
 from kitbox.competition.boxes import Corners
-from kitbox.errors import KitboxError, did_you_mean
+from kitbox.errors import KitboxError, cannot_write, did_you_mean
 from kitbox.files import append_line, digest_of, read_text, write_text
 from kitbox.locks import lock
 from kitbox.records import Integers, Strings
@@ -648,7 +648,7 @@ def _locked(path: Path) -> Iterator[None]:
         with lock(file.parent / ".kitbox" / f"{file.name}.lock"):
             yield
     except OSError as error:
-        raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
 
 
 def _cells(decision: Decision) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -126,7 +126,8 @@ def save(
     """
     folder = workspace.embeddings / key
     with atomic_folder(folder) as beside:
-        np.save(beside / "vectors.npy", embeddings.vectors, allow_pickle=False)
+        with (beside / "vectors.npy").open("wb") as file:
+            _write_array(file, embeddings.vectors)
         (beside / "image_ids.json").write_text(json.dumps(embeddings.image_ids.tolist()))
         if names is not None:
             (beside / _ROWS).write_text(json.dumps(list(names)))
@@ -139,3 +140,10 @@ def save(
         }
         (beside / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return folder
+
+
+def _write_array(file: BinaryIO, vectors: Floats) -> None:
+    """Write what `np.save` writes, which on a full disk does not say that it is full."""
+    vectors = np.ascontiguousarray(vectors)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(vectors))
+    file.write(vectors.data)

@@ -14,7 +14,7 @@ from joblib import cpu_count, delayed
 
 from kitbox import files, locks
 from kitbox.devices import joblib_backend
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, cannot_write
 from kitbox.images import preprocessing
 from kitbox.images.pixel_cache import ENTRY_BYTES, PixelCache, entry, keys_of
 from kitbox.images.preprocessing import Crop, InputSpec, Pixels, UnreadableImageError
@@ -268,4 +268,4 @@ def _translate_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise KitboxError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise cannot_write(folder, error) from error

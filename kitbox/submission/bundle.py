@@ -19,7 +19,7 @@ from typing import Any
 import kitbox
 from kitbox.competition import decisions, lists
 from kitbox.competition.settings import Competition
-from kitbox.errors import KitboxError, more
+from kitbox.errors import KitboxError, cannot_write, more
 from kitbox.files import digest_of_file, read_json, write_bytes, write_json, write_text
 from kitbox.keypoints.match_settings import LearnedSettings, MatchSettings
 from kitbox.network import pretrained_weights
@@ -160,7 +160,7 @@ def pack(
         _copy(Path(bundle_script.__file__), folder / "run.py")
         write_text(folder / "README.md", _readme(competition, arguments))
     except OSError as error:
-        raise KitboxError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise cannot_write(folder, error) from error
     if options.wheels:
         yield Progress("build wheels", 0, 1, unit="runs of pip")
         build_wheels(folder)

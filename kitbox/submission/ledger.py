@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, cannot_write
 from kitbox.files import append_line, parse_json, read_json
 from kitbox.locks import lock
 from kitbox.value import FileName, Recorded, check
@@ -176,7 +176,7 @@ def append(workspace: Workspace, what: LedgerEvent, submission: str, **fields: A
         with _lock(workspace):
             append_line(path, line.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     return entry
 
 

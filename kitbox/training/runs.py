@@ -15,8 +15,9 @@ from kitbox import locks
 from kitbox.competition import decisions, pseudo_labels
 from kitbox.competition.decisions import Decisions
 from kitbox.competition.pseudo_labels import PseudoLabel
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, cannot_write
 from kitbox.files import (
+    append_line,
     digest_of,
     digest_of_file,
     parse_json,
@@ -228,8 +229,11 @@ class Run:
 
     def log(self, event: str, **values: Any) -> None:
         """Append a line to the journal."""
-        with self.journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **values}) + "\n")
+        line = json.dumps({"event": event, **values}) + "\n"
+        try:
+            append_line(self.journal, line.encode())
+        except OSError as error:
+            raise cannot_write(self.journal, error) from error
 
     def discard_after(self, epoch: int) -> None:
         """Drop the journal's lines about later epochs, which will be trained again."""

@@ -108,7 +108,7 @@ def test_the_holdout_is_counted_beside_the_test(many_images: Workspace) -> None:
     shown = run("data", "holdout")
     assert "training photographs of a queried individual" in shown.stdout
     assert "'kitbox data holdout --by NAME' compares the images" in shown.stderr
-    assert f"written to {many_images.holdout}" in shown.stderr
+    assert f"the split is in {many_images.holdout}" in shown.stderr
 
 
 def test_a_network_estimates_whether_queries_look_like_the_test(many_images: Workspace) -> None:

@@ -17,6 +17,7 @@ from kitbox.scoring.local_score import LocalScore
 from kitbox.workspace import Workspace
 from tests.commands import RUN, error_of, invoke, json_of, kitbox
 from tests.photographs import competition_on_disk, write_plugin
+from tests.read_only import forbid_writing
 from tests.report.parsed_page import ParsedPage, parse
 
 
@@ -436,3 +437,37 @@ def test_options_that_exclude_each_other_are_an_error(
     result = invoke(ensembles, *arguments, *RUN)
     assert result.exit_code == 1
     assert str(result.exception).startswith(message)
+
+
+def test_what_is_cached_is_read_where_nothing_can_be_written(
+    two_folds: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = (
+        ("score", "plain", *RUN, "--json"),
+        ("ensemble", "plain", "large", *RUN, "--json"),
+        ("leaderboard",),
+        ("data", "holdout"),
+    )
+    expected = [kitbox(two_folds, *command).stdout for command in commands]
+    before = {path: path.stat().st_mtime_ns for path in two_folds.root.rglob("*")}
+    forbid_writing(monkeypatch, two_folds.root)
+    assert [kitbox(two_folds, *command).stdout for command in commands] == expected
+    assert "written to" not in kitbox(two_folds, "data", "holdout").stderr
+    error = error_of(two_folds, "ensemble", "plain", "large", *RUN, "--submit")
+    assert error.startswith(f"cannot write {two_folds.root}/")
+    assert "Read-only" in error
+    assert {path: path.stat().st_mtime_ns for path in two_folds.root.rglob("*")} == before
+
+
+def test_a_check_where_nothing_can_be_written_shows_its_findings(
+    two_folds: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = kitbox(two_folds, "data", "check")
+    forbid_writing(monkeypatch, two_folds.root)
+    shown = kitbox(two_folds, "data", "check")
+    assert shown.stdout == written.stdout
+    reports = two_folds.reports
+    assert f"no report: cannot write {reports / 'check.csv'}: {reports} cannot be" in shown.stderr
+    assert "with images:" not in shown.stderr
+    document = json.loads(kitbox(two_folds, "data", "check", "--json").stdout)
+    assert document["csv"] is document["page"] is None

@@ -5,13 +5,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from kitbox import files
 from kitbox.dataset.collection import collect
-from kitbox.embedding import cache, embedder
+from kitbox.embedding import embedder
 from kitbox.errors import KitboxError
 from kitbox.images import file_index, pixel_cache_writer
 from kitbox.images.preprocessing import InputSpec
@@ -161,14 +162,26 @@ def test_another_plugins_checkpoint_is_refused(place: Place) -> None:
         place.embed(plugin=tiny(epochs=0, losses=[], dropout=0.4))
 
 
-def test_a_partly_written_folder_is_never_visible(place: Place, monkeypatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device without room")
+def test_a_full_disk_is_told_and_leaves_no_folder(place: Place, monkeypatch) -> None:
+    usual = Path.open
 
-    monkeypatch.setattr(cache.np, "save", full)
-    with pytest.raises(KitboxError, match="No space left on device"):
+    def full(self: Path, mode: str = "r", *given: Any, **named: Any) -> Any:
+        if self.name == "vectors.npy" and "w" in mode:
+            return usual(Path("/dev/full"), mode, *given, **named)
+        return usual(self, mode, *given, **named)
+
+    monkeypatch.setattr(Path, "open", full)
+    folder = place.workspace.embeddings
+    with pytest.raises(KitboxError) as caught:
         place.embed()
-    assert list(place.workspace.embeddings.iterdir()) == []
+    assert "No space left on device" in str(caught.value)
+    assert caught.value.fix == f"make room on the disk of {folder}, and run it again"
+    assert list(folder.iterdir()) == []
+    monkeypatch.undo()
+    embeddings = place.embed()[1]
+    written = np.load(next(folder.glob("*/vectors.npy")), allow_pickle=False)
+    np.testing.assert_array_equal(written, embeddings.vectors)
 
 
 def test_a_damaged_folder_is_named(place: Place) -> None:
