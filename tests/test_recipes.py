@@ -19,6 +19,7 @@ from kitbox.cli.app import app
 from kitbox.ensemble import dense_classifier
 from kitbox.plugin import discovery
 from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.samplers import Hardness
 from kitbox.plugin.schedules import Multistep, Swa
 from kitbox.synthetic import layouts, whale_competition
 from tests.photographs import TINY, finish
@@ -34,8 +35,9 @@ FAMILIES = {
     "mobilenetv2": TINY,
 }
 RUN = {"--device": "cpu", "--precision": "32", "--workers": "0"}
-# Options of recipes that need a trained or a large network.
+# Options of recipes that need a trained or a large network, or many photographs.
 EASIER: dict[str, dict[str, str]] = {
+    "kitbox demo": {"--individuals": "16", "--photographs": "100"},
     "kitbox pseudo": {"--threshold": "0"},
     "kitbox data boxes detect": {
         "--backbone": TINY, "--weights": "none", "--image-size": "64", "--epochs": "1",
@@ -48,7 +50,7 @@ def shrunk(plugin: Plugin) -> dict[str, Any]:
     """Return a plugin's settings with a network and epochs that take seconds, and its methods."""
     family = next(tiny for name, tiny in FAMILIES.items() if plugin.backbone.startswith(name))
     phases = tuple(
-        phase.model_copy(update={"epochs": 1, "image_size": phase.image_size and 48})
+        phase.model_copy(update={"epochs": 1, "image_size": phase.image_size and 24})
         for phase in plugin.phases
     )
     epochs = len(phases) or 2
@@ -61,6 +63,8 @@ def shrunk(plugin: Plugin) -> dict[str, Any]:
         settings["embedding_dim"] = 16
     if isinstance(plugin.schedule, Multistep):
         settings["schedule"] = Multistep(milestones=(1,), factor=plugin.schedule.factor)
+    if isinstance(plugin.sampler, Hardness):
+        settings["batch_size"] = 12  # so many steps that they make two cycles
     if isinstance(plugin.averaging, Swa):
         settings["averaging"] = Swa(from_epoch=1)
     if plugin.divide:
@@ -95,7 +99,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("recipes")
     _, competition = finish(
         whale_competition.draw(
-            root / "humpback", individuals=40, photographs=280, seed=1, long_side=200
+            root / "humpback", individuals=26, photographs=170, seed=1, long_side=200
         )
     )
     # a competitor would remove these after 'kitbox data check'
@@ -178,9 +182,9 @@ def smaller(words: list[str]) -> list[str]:
 
 
 def raise_unknown_share(settings: Path) -> None:
-    """Give a small holdout as many unknown queries as a learned new label needs."""
+    """Give a small holdout the ten unknown queries that a learned new label needs."""
     text = settings.read_text("utf-8").replace("unknown_share = 0.27", "unknown_share = 0.5")
-    settings.write_text(text, encoding="utf-8")
+    settings.write_text(text.replace("\nshare = 0.2 ", "\nshare = 0.35 "), encoding="utf-8")
 
 
 def run_block(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
