@@ -80,20 +80,16 @@ def test_a_training_learns_and_yields_events_and_writes_a_journal(place) -> None
     assert len(origin.labels) >= 4
 
 
-@pytest.mark.parametrize("stop_after", [1, 2])
 @pytest.mark.parametrize("sampler", ["Shuffled", "PK"])
-def test_a_stopped_training_resumes_to_the_same_weights(
-    tmp_path: Path, sampler: str, stop_after: int
-) -> None:
+def test_a_stopped_training_resumes_to_the_same_weights(tmp_path: Path, sampler: str) -> None:
     pk = {"sampler": PK(images_per_label=2), "losses": [Triplet(), CrossEntropy()]}
     plugin = tiny(epochs=3, dropout=0.3, augmentation="light", **(pk if sampler == "PK" else {}))
     digests = []
-    for stopped in (False, True):
-        root = tmp_path / str(stopped)
-        workspace, competition = competition_on_disk(root)
+    for stop_after in (0, 1, 2):
+        workspace, competition = competition_on_disk(tmp_path / str(stop_after))
         _, collection = finish(collect(workspace, competition))
         place = (workspace, competition, collection)
-        if stopped:
+        if stop_after:
             training = train(place, plugin)
             for event in training:
                 # stop within the next epoch
@@ -105,7 +101,7 @@ def test_a_stopped_training_resumes_to_the_same_weights(
             training.close()
         events, checkpoint = finish(train(place, plugin))
         begun = next(event for event in events if isinstance(event, TrainingStarted))
-        assert begun.epoch == (stop_after if stopped else 0)
+        assert begun.epoch == stop_after
         digests.append(digest_of_file(checkpoint.path))
         epochs = [
             entry["epoch"]
@@ -113,7 +109,7 @@ def test_a_stopped_training_resumes_to_the_same_weights(
             if entry["event"] == "epoch"
         ]
         assert epochs == [1, 2, 3]
-    assert digests[0] == digests[1]
+    assert len(set(digests)) == 1
 
 
 @pytest.mark.parametrize("workers", [0, 1])
