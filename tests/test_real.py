@@ -32,10 +32,28 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def image_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def humpbacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the photographs as links, and beside them a third in third.csv and third/."""
+    data = tmp_path_factory.mktemp("humpback") / "data"
+    data.mkdir()
+    for path in HUMPBACK.iterdir():
+        (data / path.name).symlink_to(path)
+    header, *rows = (data / "train.csv").read_text().splitlines(keepends=True)
+    label_of = {row: row.strip().partition(",")[2] for row in rows}
+    third = set(sorted(set(label_of.values()))[::3])
+    listed = header + "".join(row for row in rows if label_of[row] in third)
+    (data.parent / "third.csv").write_text(listed)
+    (data.parent / "third").mkdir()
+    for path in sorted((data / "test").iterdir())[::3]:
+        (data.parent / "third" / path.name).symlink_to(path)
+    return data
+
+
+@pytest.fixture(scope="module")
+def image_index(tmp_path_factory: pytest.TempPathFactory, humpbacks: Path) -> Path:
     """Return the index of all photographs, which takes 20 s to make."""
     workspace = Workspace(tmp_path_factory.mktemp("real") / "w")
-    competition = presets.init(workspace, "humpback", HUMPBACK)
+    competition = presets.init(workspace, "humpback", humpbacks)
     finish(collect(workspace, competition))
     return workspace.image_index
 
@@ -49,9 +67,9 @@ def indexed(tmp_path: Path, image_index: Path) -> Workspace:
     return workspace
 
 
-def test_the_holdout_imitates_the_real_test(indexed: Workspace) -> None:
+def test_the_holdout_imitates_the_real_test(indexed: Workspace, humpbacks: Path) -> None:
     workspace = indexed
-    competition = presets.init(workspace, "humpback", HUMPBACK)
+    competition = presets.init(workspace, "humpback", humpbacks)
     _, collection = finish(collect(workspace, competition))
     assert (len(collection.labelled), len(collection.test)) == (2503, 891)
     split = collection.holdout
@@ -60,10 +78,12 @@ def test_the_holdout_imitates_the_real_test(indexed: Workspace) -> None:
 
 
 def test_a_frozen_backbone_finds_whales_and_its_submission_passes_lint(
-    indexed: Workspace, monkeypatch: pytest.MonkeyPatch
+    indexed: Workspace, humpbacks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = indexed
-    presets.init(workspace, "gdsc2020", HUMPBACK)
+    presets.init(workspace, "gdsc2020", humpbacks)
+    text = workspace.settings.read_text().replace('"train.csv"', '"../third.csv"')
+    workspace.settings.write_text(text.replace('test_folder = "test"', 'test_folder = "../third"'))
     (workspace.plugins / "frozen.py").write_text(
         "from kitbox import Plugin\n\n"
         "plugin = Plugin(backbone='mobilenetv2_100', image_size=(64, 128), weights='file',\n"
@@ -77,8 +97,8 @@ def test_a_frozen_backbone_finds_whales_and_its_submission_passes_lint(
     result = runner.invoke(app, ["ensemble", "frozen", "--whiten", "256", "--submit", "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    # random networks score below 0.01; whitening improves, most at larger sizes
-    assert plain["scores"]["map_at_20"]["value"] > 0.04
+    # a random network scores 0.023 among a third; whitening improves, most at larger sizes
+    assert plain["scores"]["map_at_20"]["value"] > 0.1
     assert report["scores"]["map_at_20"]["value"] > plain["scores"]["map_at_20"]["value"]
     assert runner.invoke(app, ["submission", "lint", report["csv"]]).exit_code == 0
 
@@ -156,9 +176,9 @@ def test_every_planted_defect_is_named_and_no_clean_photograph(tmp_path: Path) -
     assert found == PLANTED
 
 
-def test_only_truly_odd_real_photographs_are_found(indexed: Workspace) -> None:
+def test_only_truly_odd_real_photographs_are_found(indexed: Workspace, humpbacks: Path) -> None:
     workspace = indexed
-    competition = presets.init(workspace, "humpback", HUMPBACK)
+    competition = presets.init(workspace, "humpback", humpbacks)
     _, checked = finish(data_check.check(workspace, competition))
     named: dict[str, set[str]] = {}
     for finding in checked.findings:
