@@ -38,9 +38,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def test_the_recipe_scores_what_the_search_says(place: Workspace, tmp_path: Path) -> None:
-    out = tmp_path / "best.toml"
-    found = json_of(place, "search", *NOISE, *QUICK, "--out", str(out))
+@pytest.fixture(scope="module")
+def searched(place: Workspace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """Return what a search printed, and the recipe that it wrote."""
+    out = tmp_path_factory.mktemp("searched") / "best.toml"
+    return json_of(place, "search", *NOISE, *QUICK, "--out", str(out)), out
+
+
+def test_the_recipe_scores_what_the_search_says(
+    place: Workspace, searched: tuple[Any, Path]
+) -> None:
+    found, out = searched
     assert found["recipe"] == str(out)
     [chosen] = [level for level in found["levels"] if level["level"] == found["chosen"]]
     scored = json_of(place, "score", "--recipe", str(out))["scores"]
@@ -57,13 +65,12 @@ def test_the_recipe_scores_what_the_search_says(place: Workspace, tmp_path: Path
     assert f"# Made by: kitbox search good other noise --trials 8 --seed 1 --out {out}" in text
 
 
-def test_the_same_seed_writes_the_same_recipe(place: Workspace, tmp_path: Path) -> None:
-    out = tmp_path / "best.toml"
-    texts = []
-    for _ in range(2):
-        run_kitbox(place, "search", *NOISE, *QUICK, "--out", str(out), *RUN)
-        texts.append(out.read_bytes())
-    assert texts[0] == texts[1]
+def test_the_same_seed_writes_the_same_recipe(place: Workspace, searched: tuple[Any, Path]) -> None:
+    _, out = searched
+    before = out.read_bytes()
+    out.unlink()
+    run_kitbox(place, "search", *NOISE, *QUICK, "--out", str(out), *RUN)
+    assert out.read_bytes() == before
 
 
 def test_an_interrupted_search_writes_nothing(
