@@ -27,6 +27,7 @@ from kitbox.cli.options import (
 )
 from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
 from kitbox.errors import KitboxError
+from kitbox.workspace import find_workspace
 
 if TYPE_CHECKING:
     from kitbox.dataset.collection import Collection
@@ -92,6 +93,7 @@ def train(
       kitbox train tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
       kitbox train tf_efficientnet_lite0_96x192 --epochs 2
     """
+    find_workspace(folder)  # a command outside of one has its answer before torch is loaded
     from kitbox.devices.launch import together
     from kitbox.devices.process_group import first_ahead
     from kitbox.network import inference

@@ -3,8 +3,6 @@
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from kitbox.competition.settings import HoldoutSettings
 from kitbox.images.file_index import Signatures, concatenate_signatures
@@ -37,6 +35,13 @@ def split_units(images: ImageSet, signatures: Signatures, settings: HoldoutSetti
     if settings.encounter_minutes is not None:
         pairs.append(_close_in_time(images.labelled, 60 * settings.encounter_minutes))
     ends = np.concatenate(pairs)
+    ends = ends[ends[:, 0] != ends[:, 1]]
+    if not len(ends):
+        return rows.astype(np.int64)
+    # takes half a second to load, which most commands then spare
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(images),) * 2)
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,13 @@ from PIL import Image
 
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
-from kitbox.images.loader import BatchItem, ImageDataset, augmentation_seed
 from kitbox.images.preprocessing import Pixels
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import ImageSet, rows_of
 from kitbox.report.page import PagePictures
+
+if TYPE_CHECKING:
+    from kitbox.images.loader import ImageDataset
 
 # Images in the samples of a plugin, and augmented views of each.
 _SAMPLE_IMAGES, _SAMPLE_EPOCHS = 6, 5
@@ -108,6 +110,8 @@ def augmentation_samples(named: NamedPlugin, train: ImageSet) -> AugmentationSam
 
     Reading, size, crop, augmentation and the seeds of the first epochs are those of its training.
     """
+    # torch and timm take seconds to load, and a page without plugins needs neither
+    from kitbox.images.loader import ImageDataset
     from kitbox.network.backbone import input_config
 
     plugin = named.plugin
@@ -130,7 +134,9 @@ def augmentation_samples(named: NamedPlugin, train: ImageSet) -> AugmentationSam
     return AugmentationSamples(named.name, caption, strips)
 
 
-def _strip(dataset: ImageDataset, row: int, seed: int) -> SampleStrip:
+def _strip(dataset: "ImageDataset", row: int, seed: int) -> SampleStrip:
+    from kitbox.images.loader import BatchItem, augmentation_seed
+
     image_id = str(dataset.images.image_ids[row])
     pictures = [(_data_url(dataset[row][0]), f"{image_id}, unchanged")]
     for epoch in range(1, _SAMPLE_EPOCHS + 1):

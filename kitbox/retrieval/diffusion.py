@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy  # loads its parts when they are first used
 from pydantic import Field
-from scipy.sparse import csr_array, diags_array, eye_array
-from scipy.sparse.linalg import cg
 
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings
@@ -60,12 +59,12 @@ def _normalised(gallery: Embeddings, k: int, gamma: float) -> Any:
     row, place = np.nonzero(nearest >= 0)
     column, values = nearest[row, place], np.maximum(cosine[row, place], 0).astype(np.float64)
     shape = (len(gallery), len(gallery))
-    adjacent = csr_array((values**gamma, (row, column)), shape=shape)
+    adjacent = scipy.sparse.csr_array((values**gamma, (row, column)), shape=shape)
     # of one pair both cosines are the same but for rounding
     mutual = adjacent.minimum(adjacent.T).tocsr()
     mutual.eliminate_zeros()
     degree = mutual.sum(axis=1)
-    scale = diags_array(1 / np.sqrt(np.where(degree > 0, degree, 1)))
+    scale = scipy.sparse.diags_array(1 / np.sqrt(np.where(degree > 0, degree, 1)))
     return (scale @ mutual @ scale).tocsr()
 
 
@@ -99,14 +98,14 @@ def _own_systems(query: Any, image: Any, normalised: Any, shape: tuple[int, int]
     other = unknown_of[np.repeat(query, lengths), normalised.indices[entry]]
     one, kept = np.repeat(np.arange(unknowns), lengths), other >= 0
     values = normalised.data[entry[kept]]
-    return csr_array((values, (one[kept], other[kept])), shape=(unknowns, unknowns))
+    return scipy.sparse.csr_array((values, (one[kept], other[kept])), shape=(unknowns, unknowns))
 
 
 def _solved(system: Any, begun: Any, alpha: float) -> Any:
     """Return f of (I − α S) f = (1 − α) y, without what is less than rounding."""
-    left = (eye_array(system.shape[0]) - alpha * system).tocsr()
+    left = (scipy.sparse.eye_array(system.shape[0]) - alpha * system).tocsr()
     # the error of f is the residual divided by 1 - α at most
-    f, failed = cg(left, (1 - alpha) * begun, rtol=0, atol=(1 - alpha) * _ERROR)
+    f, failed = scipy.sparse.linalg.cg(left, (1 - alpha) * begun, rtol=0, atol=(1 - alpha) * _ERROR)
     if failed:
         raise KitboxError(
             f"diffusion with alpha {alpha:g} does not converge", fix="choose a smaller alpha"

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+import scipy  # loads its parts when they are first used
 from pydantic import Field
-from scipy.sparse import csr_array
 
 from kitbox.records import Embeddings, Floats, Integers, rows_of
 from kitbox.retrieval import knn
@@ -168,7 +168,10 @@ def _plus(
     """Return the unit vectors of images and their weighted gallery images `rows (n, k)`."""
     count, k = rows.shape
     indices = (np.maximum(rows, 0).ravel(), np.arange(0, count * k + 1, k))
-    summed = csr_array((weights.ravel(), *indices), shape=(count, len(gallery))) @ gallery.vectors
+    summed = (
+        scipy.sparse.csr_array((weights.ravel(), *indices), shape=(count, len(gallery)))
+        @ gallery.vectors
+    )
     summed += images.vectors
     return unit_rows(images.image_ids, summed, kind)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy  # loads its parts when they are first used
 from pydantic import Field
-from scipy.sparse import csc_array, csr_array, diags_array, eye_array
 
 from kitbox.records import Embeddings, Floats, Integers, rows_of
 from kitbox.retrieval import knn
@@ -45,7 +45,7 @@ class KReciprocal(RerankStep):
         encoded = encode(nodes, self.k1, self.k2)
         gallery = np.arange(len(graph.search.gallery_images))
         queries = encoded[rows_of(graph.search.query_images, nodes.image_ids)]
-        blocks = _jaccard_blocks(queries, csc_array(encoded[gallery]))
+        blocks = _jaccard_blocks(queries, scipy.sparse.csc_array(encoded[gallery]))
         gains = ((rows, np.float32(1 - self.share) * block) for rows, block in blocks)
         return add_gains(graph, gains, self.share)
 
@@ -62,13 +62,13 @@ def encode(nodes: Embeddings, k1: int, k2: int) -> Any:
     reciprocal = (mutual + shared @ half).tocsr()
     reciprocal.eliminate_zeros()
     reciprocal.sort_indices()
-    encoded = csr_array(
+    encoded = scipy.sparse.csr_array(
         (_weights(nodes, reciprocal), reciprocal.indices, reciprocal.indptr), shape=(count, count)
     )
-    encoded = diags_array(1 / encoded.sum(axis=1)) @ encoded
+    encoded = scipy.sparse.diags_array(1 / encoded.sum(axis=1)) @ encoded
     if k2 > 1:
-        near = _adjacency(nearest[:, : k2 - 1]) + eye_array(count, dtype=np.int32)
-        encoded = diags_array(1 / near.sum(axis=1)) @ (near @ encoded)
+        near = _adjacency(nearest[:, : k2 - 1]) + scipy.sparse.eye_array(count, dtype=np.int32)
+        encoded = scipy.sparse.diags_array(1 / near.sum(axis=1)) @ (near @ encoded)
     return encoded.tocsr()
 
 
@@ -77,13 +77,15 @@ def _adjacency(nearest: Integers) -> Any:
     row, place = np.nonzero(nearest >= 0)
     ones = np.ones(len(row), dtype=np.int32)
     shape = (len(nearest), len(nearest))
-    return csr_array((ones, (row, nearest[row, place])), shape=shape)
+    return scipy.sparse.csr_array((ones, (row, nearest[row, place])), shape=shape)
 
 
 def _mutual(nearest: Integers) -> Any:
     """Return the matrix (n, n) that is 1 for mutual neighbours, and for an image and itself."""
     adjacent = _adjacency(nearest)
-    return (adjacent.multiply(adjacent.T) + eye_array(len(nearest), dtype=np.int32)).tocsr()
+    return (
+        adjacent.multiply(adjacent.T) + scipy.sparse.eye_array(len(nearest), dtype=np.int32)
+    ).tocsr()
 
 
 def _weights(nodes: Embeddings, reciprocal: Any) -> Floats:

@@ -129,8 +129,15 @@ def test_importing_kitbox_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_report_on_data_is_read_without_torch() -> None:
+    code = "import sys, kitbox.report.data_page; print({'torch', 'timm'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
 def test_a_command_outside_a_workspace_says_how_to_make_one(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "kitbox.training.trainer", None)  # torch is not asked for
     code, out, err = run(["train", "resnet34_620"], capsys, monkeypatch)
     assert (code, out) == (1, "")
     assert err.startswith("error: no workspace: neither")

@@ -1,5 +1,6 @@
 """Near-duplicates: every pair and every unit is found, and nothing else."""
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,16 @@ def test_a_chain_of_images_close_in_time_is_one_unit(
         (label, time), (other, at) = taken[one], taken[following]
         close = label == other and at - time <= minutes
         assert (unit[one] == unit[following]) == close
+
+
+def test_images_that_stand_alone_are_numbered_in_order_and_load_no_scipy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.sparse.csgraph", None)
+    given = images("abca", "wxyz")
+    assert near_duplicates.split_units(given, different(4), HoldoutSettings()).tolist() == [
+        *range(4)
+    ]
 
 
 def test_an_empty_image_set_has_no_units() -> None:
