@@ -43,10 +43,12 @@ class PeerError(KitboxError):
 def cannot_write(path: Path, error: OSError) -> KitboxError:
     """Return the error of a file or folder that could not be written; of a full disk with the fix.
 
-    Temporary folders are left out of the place where room is needed.
+    A file in a temporary folder is named by its place beside that folder, which is gone by then.
     """
     places = (path, *path.absolute().parents)
     folder = next(each for each in places if each.is_dir() and each.suffix != ".partial")
+    if any(each.suffix == ".partial" for each in path.parents):
+        path = folder / path.name
     return KitboxError(
         f"cannot write {path}: {error.strerror or error}",
         fix=f"make room on the disk of {folder}, and run it again" if error.errno in _FULL else "",

@@ -141,6 +141,22 @@ def test_a_full_disk_leaves_no_partial_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_that_change_as_one_stay_where_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text("old")
+    fail_at_fsync(monkeypatch)
+    with (
+        pytest.raises(KitboxError) as caught,
+        files.changed_together(tmp_path / "stage", [tmp_path / "a.csv"]) as folder,
+    ):
+        files.write_text(folder / "a.csv", "new")
+    assert str(caught.value) == (
+        f"cannot write {tmp_path / 'a.csv'}: No space left on device; {room(tmp_path)}"
+    )
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"a.csv": "old"}
+
+
 @pytest.mark.parametrize("write", [files.atomic_file, files.atomic_folder])
 def test_a_path_below_a_file_is_a_clear_error(tmp_path: Path, write: Callable[..., Any]) -> None:
     (tmp_path / "runs").write_text("a file")
