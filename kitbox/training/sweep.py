@@ -254,7 +254,8 @@ def epoch_seconds(named: NamedPlugin, setup: TrainSetup) -> Generator[Progress, 
     """Return the seconds of an epoch's steps, averaged over all epochs; yields Progress.
 
     Times the steps of a training that is thrown away; it runs on all labelled images, so that
-    nothing is scored. If an epoch has few steps, the second epoch is timed. Raises KitboxError as
+    nothing is scored. If an epoch has few steps, the second epoch is timed. The one pass of a
+    backbone that is frozen for several epochs is no step and not counted. Raises KitboxError as
     `trainer.train` does.
     """
     plugin = named.plugin if named.plugin.epochs else derivation.scale_epochs(named.plugin, 1)
@@ -273,9 +274,12 @@ def epoch_seconds(named: NamedPlugin, setup: TrainSetup) -> Generator[Progress, 
 
 def _short(plugin: Plugin, phase: Phase) -> Plugin:
     """Return a plugin of two epochs whose steps cost as much as those of a phase."""
+    # two phases of one epoch: a backbone that is frozen for two runs once, outside of the steps
+    once = phase.model_copy(update={"epochs": 1})
+    phases = (once, once) if phase.epochs == 1 else (phase.model_copy(update={"epochs": 2}),)
     changes = {
         "epochs": 2,
-        "phases": (phase.model_copy(update={"epochs": 2}),),
+        "phases": phases,
         "warmup_epochs": 0.0,
         "schedule": Cosine(),
         # a mean that is updated after each epoch adds nothing to a step

@@ -175,8 +175,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(faults())
 inference.resolve_device("cpu")
-faults()
-print(faults())
+print(min(faults() for _ in range(4)))  # the first times make the buffer's pages
 """
     own = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
     run = subprocess.run(
