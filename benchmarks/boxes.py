@@ -13,13 +13,12 @@ selection, and the worst.
 import argparse
 import json
 import os
-import platform
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
+from machine import machine
 
 from kitbox.boxes import (
     average_precision,
@@ -129,9 +128,8 @@ def main() -> None:
     )
     options = detector_training.DetectorOptions(device=given.device)
     print(
-        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
-        f"{torch.get_num_threads()} threads, GPU {torch.cuda.is_available()}, "
-        f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+        f"{machine('torch', 'torchvision')}, {torch.get_num_threads()} threads, "
+        f"GPU {torch.cuda.is_available()}"
     )
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(given.keep or Path(folder))

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -25,6 +24,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parent / "peers"))
 import rounds
+from stage_results import finish
 
 IMPORTS = {
     "numpy": "import numpy",
@@ -33,14 +33,6 @@ IMPORTS = {
     "and the network (timm)": "import kitbox.embedding.embedder, timm, kitbox.network.acceleration",
 }
 Step = Callable[[], object]
-
-
-def finish(stage: Any) -> Any:
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            return end.value
 
 
 def embedding_steps(paths: list[Path], given: argparse.Namespace, folder: Path) -> dict[str, Step]:

@@ -10,14 +10,13 @@ is the peak of the process and of its children.
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from machine import machine
 from PIL import Image
 
 SIZE = (160, 120)
@@ -57,7 +56,7 @@ def measure(name: str, code: str, workspace: Path) -> dict[str, object]:
     """Return the seconds and peak memory of one step, run in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", SETUP + code + REPORT, str(workspace)],
-        check=True, capture_output=True, text=True,
+        check=True, capture_output=True, text=True, cwd=Path(__file__).parent,
     )  # fmt: skip
     return {"step": name, **json.loads(done.stdout.splitlines()[-1])}
 
@@ -70,13 +69,7 @@ from kitbox.dataset import data_check, near_duplicates
 from kitbox.dataset.collection import collect
 from kitbox.images import file_index
 from kitbox.workspace import find_workspace
-
-def finish(stage):
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            return end.value
+from stage_results import finish
 
 workspace = find_workspace(Path(sys.argv[1]))
 competition = settings.load(workspace)
@@ -120,11 +113,11 @@ def main() -> None:
                 ("collect, second", COLLECT),
             )
         ]
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    line = machine()
     if given.json:
-        print(json.dumps({"machine": machine, "images": given.count, "rows": rows}, indent=2))
+        print(json.dumps({"machine": line, "images": given.count, "rows": rows}, indent=2))
         return
-    print(f"{given.count} images of {SIZE[0]} x {SIZE[1]} pixels; {machine}")
+    print(f"{given.count} images of {SIZE[0]} x {SIZE[1]} pixels; {line}")
     print(f"{'':24}{'seconds':>9}{'peak MB':>9}{'found':>8}")
     for row in rows:
         name, seconds, peak, found = row.values()

@@ -12,16 +12,13 @@ pairs where these fit, and the adjusted Rand index of the best of 200 cuts.
 """
 
 import argparse
-import os
-import platform
 import resource
 import statistics
 import time
 
-import faiss
 import numpy as np
+from machine import machine
 
-import kitbox
 from kitbox import PK, Divide, Margin, Plugin
 from kitbox.clusters import cluster_tree
 from kitbox.records import Embeddings, Search, strings
@@ -72,10 +69,7 @@ def main() -> None:
         batches = planner.plan(epoch, unit if clusters_again else None)
         seconds[clusters_again].append(time.perf_counter() - began)
         moved += planner.metrics().values()
-    print(
-        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
-        f"faiss {faiss.__version__}, kitbox {kitbox.__version__}"
-    )
+    print(machine("faiss-cpu", "kitbox"))
     print(f"{given.images} x {given.dim}, 8 clusters, {len(batches)} batches in an epoch")
     for clusters_again, times in seconds.items():
         print(

@@ -12,22 +12,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stage_results import finish
 
 FORMATS = ("npz", "npy", "parquet", "csv")
 _ROWS = 4096
-
-
-def finish(stage: Generator[Any, None, Any]) -> Any:
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            return end.value
 
 
 def image_ids(count: int) -> list[str]:

@@ -4,12 +4,12 @@
         [--folder DIR] [--json] [--plot docs/growth.png]
 
 Each stage is a command in a process of its own that has all libraries already, on drawn photographs
-of 160 x 120 pixels, two thirds labelled, three of an individual, one in fifty a copy or
-near-duplicate of another. Embeddings are drawn too, of 128 dimensions, so that stages after the
-network are measured on what a good network gives; `embed` runs a small one. Processor seconds count
-all threads; a machine that is busy changes them little. The exponent is log2 of what the last
-doubling added over what the one before added; what every start costs counts for nothing. 1 is
-linear, 2 is quadratic.
+of 160 x 120 pixels, two thirds labelled, three of an individual, one in a hundred a copy and one a
+near-duplicate of another. For the catalogue, the labelled are its list, and the others the season.
+Embeddings are drawn too, of 128 dimensions, so that stages after the network are measured on what a
+good network gives; `embed` runs a small one. Processor seconds count all threads; a machine that is
+busy changes them little. The exponent is log2 of what the last doubling added over what the one
+before added; what every start costs counts for nothing. 1 is linear, 2 is quadratic.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import importlib
 import json
 import math
 import os
-import platform
 import sys
 import tempfile
 import traceback
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import werkzeug.serving
+from machine import machine
 from PIL import Image
 
 from kitbox.cli import app
@@ -66,6 +66,8 @@ PLUGIN = """from kitbox import Plugin
 
 plugin = Plugin(backbone="resnet10t", image_size=32, weights="none", epochs=1, batch_size=128)
 """
+CATALOGUE = "--catalogue ../whales.csv --with eyes --workspace ."
+FROZEN = PLUGIN.replace("epochs=1", 'epochs=0, losses=(), embedding_dim=None, neck="none"')
 # stage: the workspace and the command
 STAGES: dict[str, tuple[str, str]] = {
     "data check": ("labels", "data check"),
@@ -88,6 +90,14 @@ STAGES: dict[str, tuple[str, str]] = {
     "lint": ("images", "submission lint submission.csv"),
     "report of data": ("labels", "report"),
     "report of results": ("labels", "report drawn other"),
+    "identify": ("season", f"identify ../data/test {CATALOGUE} --device cpu"),
+    "identify --audit": ("season", f"identify --audit {CATALOGUE} --device cpu"),
+    "catalogue add": (
+        "whales",
+        "catalogue add ../confirmed.csv --pattern n-{number:06d}",
+    ),
+    "catalogue list": ("whales", "catalogue list"),
+    "catalogue undo": ("whales", "catalogue undo"),
     "look": ("labels", "look --no-browser --port 0"),
     "look by embeddings": ("labels", "look drawn --no-browser --port 0"),
 }
@@ -108,7 +118,7 @@ def draw(folder: Path, count: int) -> None:
         before = data / side / f"{number - 1:07d}.jpg"
         if number % 100 == 1 and before.exists():
             path.write_bytes(before.read_bytes())
-        elif number % 100 == 2 and before.exists():
+        elif number % 100 == 52 and before.exists():
             Image.open(before).save(path, quality=80)
         else:
             draw_image(number).save(path, quality=90)
@@ -133,6 +143,28 @@ def draw(folder: Path, count: int) -> None:
         for name in ("drawn", "other"):
             given = f"embeddings import ../{name}.npz --name {name} --learned-from nothing"
             run(workspace, given)
+    draw_catalogue(folder, individuals, labelled)
+
+
+def draw_catalogue(folder: Path, individuals: list[int], labelled: int) -> None:
+    """Write the list of a catalogue, confirmations of its season, and its two workspaces.
+
+    One of them has identified one photograph, so that the season can be added to its catalogue.
+    """
+    rows, confirmed = ["image,individual"], ["image,individual,confirmed"]
+    for number, individual in enumerate(individuals):
+        if number < labelled:
+            rows.append(f"data/train/{number:07d}.jpg,w_{individual:06d}")
+        else:
+            new = individual > individuals[labelled - 1]
+            name = f"new {individual}" if new else f"w_{individual:06d}"
+            confirmed.append(f"data/test/{number:07d}.jpg,,{name}")
+    (folder / "whales.csv").write_text("\n".join(rows) + "\n")
+    (folder / "confirmed.csv").write_text("\n".join(confirmed) + "\n")
+    for name in ("season", "whales"):
+        (folder / name / "plugins").mkdir(parents=True)
+        (folder / name / "plugins" / "eyes.py").write_text(FROZEN)
+    run(folder / "whales", f"identify ../data/test/{labelled:07d}.jpg {CATALOGUE} --device cpu")
 
 
 def draw_image(number: int) -> Image.Image:
@@ -211,11 +243,11 @@ def main() -> None:
                 row["gigabytes"].append(round(memory, 3))
                 print(f"{times} x, {stage}: {seconds:.2f} s, {memory:.2f} GB", file=sys.stderr)
     counts = [given.base * times for times in given.times]
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    line = machine("kitbox", "torch", "faiss-cpu")
     if given.json:
-        print(json.dumps({"machine": machine, "photographs": counts, "stages": costs}, indent=2))
+        print(json.dumps({"machine": line, "photographs": counts, "stages": costs}, indent=2))
     else:
-        print(f"{machine}; photographs: {', '.join(map(str, counts))}\n")
+        print(f"{line}; photographs: {', '.join(map(str, counts))}\n")
         print(table(costs, counts))
     if given.plot:
         plot(costs, counts, given.plot)

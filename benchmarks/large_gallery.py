@@ -12,7 +12,6 @@ highest, beyond what Python and the image ids hold before.
 
 import argparse
 import os
-import platform
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from machine import machine
 
 from kitbox.records import Embeddings, strings
 from kitbox.retrieval import knn
@@ -107,8 +107,7 @@ def main() -> None:
         if not path.exists():
             draw(path, given.images, given.dim)
         print(
-            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-            f"{faiss.omp_get_max_threads()} threads, faiss {faiss.__version__}; "
+            f"{machine('faiss-cpu')}, {faiss.omp_get_max_threads()} threads; "
             f"{given.images:,} x {given.dim}, {given.queries} queries\n\n"
             f"| index | recall@{K} | build | a query | memory |\n|---|---|---|---|---|",
             flush=True,

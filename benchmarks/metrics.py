@@ -8,7 +8,6 @@ is the peak of what is allocated in addition to the input, from one more run.
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import time
@@ -16,6 +15,7 @@ import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
+from machine import machine
 
 from kitbox.records import Ranking, strings
 from kitbox.scoring import metrics
@@ -121,10 +121,9 @@ def main() -> None:
         for kind, (a, b) in outcomes(n, rng).items():
             runs.append((f"interval of {kind}", n, lambda a=a: score(a, {})))
             runs.append((f"comparison by {kind}", n, lambda a=a, b=b: compare(a, b, {})))
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
+    line = f"{machine('numpy')}, Python {platform.python_version()}"
     if not given.json:
-        print(f"{machine}, {versions}")
+        print(f"{line}")
         print(f"{'':32}{'queries':>8}{'seconds':>9}{'min':>9}{'max':>9}{'MB':>6}")
     rows = []
     for run in runs:
@@ -134,7 +133,7 @@ def main() -> None:
             name, n, seconds, least, most, size = row.values()
             print(f"{name:32}{n:8}{seconds:9.3f}{least:9.3f}{most:9.3f}{size:6}", flush=True)
     if given.json:
-        print(json.dumps({"machine": machine, "versions": versions, "rows": rows}, indent=2))
+        print(json.dumps({"machine": line, "rows": rows}, indent=2))
 
 
 if __name__ == "__main__":

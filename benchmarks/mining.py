@@ -7,15 +7,13 @@ is searched among the photographs of all others. Prints seconds (median and spre
 """
 
 import argparse
-import os
-import platform
 import resource
 import statistics
 import time
 
 import numpy as np
+from machine import machine
 
-import kitbox
 from kitbox.samplers.hardness_sequencing import mine_triplets
 
 
@@ -32,10 +30,7 @@ def main() -> None:
     labels = generator.integers(given.individuals, size=given.images)
     anchors = int((np.bincount(labels) > 1).sum())
     hardness = np.linspace(0, 1, anchors)
-    print(
-        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
-        f"numpy {np.__version__}, kitbox {kitbox.__version__}"
-    )
+    print(machine("numpy", "kitbox"))
     seconds = []
     for _ in range(given.times):
         began = time.perf_counter()

@@ -9,13 +9,12 @@ last doubling of the photographs multiplies the seconds by: 1 is linear, 2 is qu
 
 import argparse
 import math
-import os
-import platform
 import time
 from collections.abc import Callable
 
 import faiss
 import numpy as np
+from machine import machine
 
 from kitbox.clusters import cluster_tree
 from kitbox.dataset import label_errors, near_duplicates
@@ -67,8 +66,7 @@ def main() -> None:
             seconds.setdefault(name, []).append(time.process_time() - began)
         if name == next(iter(seconds)):
             print(
-                f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-                f"{faiss.omp_get_max_threads()} threads\n\n"
+                f"{machine()}, {faiss.omp_get_max_threads()} threads\n\n"
                 f"| | {' | '.join(f'{count:,}' for count in given.images)} | exponent |\n"
                 f"{'|---' * (len(given.images) + 2)}|"
             )

@@ -14,7 +14,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import statistics
 import tempfile
@@ -27,13 +26,13 @@ from pathlib import Path
 import cv2
 import joblib
 import numpy as np
-import PIL
 import torch
 import torchvision
+from machine import CORES, machine
 from PIL import Image
+from stage_results import finish
 from torchvision.transforms.v2.functional import resize
 
-import kitbox
 from kitbox.files import digest_of_file
 from kitbox.images import pixel_cache_writer
 from kitbox.images.loader import ImageDataset, build_loader
@@ -47,7 +46,6 @@ HEIGHT, WIDTH = 1200, 3000
 SIZES = ((160, 320), (480, 480), (620, 620))
 BATCH = 32
 SHARE = 20  # images that each reader reads in one round
-CORES = len(os.sched_getaffinity(0))
 
 
 def draw(folder: Path, number: int) -> Path:
@@ -59,14 +57,6 @@ def draw(folder: Path, number: int) -> Path:
     path = folder / f"{number:04d}.jpg"
     cv2.imwrite(str(path), np.clip(noisy, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
     return path
-
-
-def finish(stage):
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            return end.value
 
 
 def prepare(workspace: Workspace, images: ImageSet, specs: list[InputSpec]) -> None:
@@ -225,12 +215,6 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):8.1f}  ({min(values):.1f} to {max(values):.1f})"
 
 
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    named = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200)
@@ -242,11 +226,7 @@ def main() -> None:
     given = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    machine = (
-        f"{processor()}, {CORES} cores; kitbox {kitbox.__version__}, Pillow {PIL.__version__}, "
-        f"OpenCV {cv2.__version__}, torch {torch.__version__}, "
-        f"torchvision {torchvision.__version__}"
-    )
+    line = machine("kitbox", "Pillow", "opencv-python-headless", "torch", "torchvision")
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         joblib.Parallel(n_jobs=-1)(joblib.delayed(draw)(folder, n) for n in range(given.count))
@@ -270,7 +250,7 @@ def main() -> None:
             before, after = other.submit(memory, images, folder / "memory").result()
     if given.json:
         figures = {
-            "machine": machine,
+            "machine": line,
             "images": given.count,
             "images_per_second_and_core": {f"{h}x{w}": read[h, w] for h, w in SIZES},
             "seconds_with_all_cores": {f"{h}x{w}": spent[h, w] for h, w in SIZES},
@@ -279,7 +259,7 @@ def main() -> None:
         }
         print(json.dumps(figures, indent=2))
         return
-    print(machine)
+    print(line)
     print(f"{given.count} photographs of {WIDTH}x{HEIGHT}, {min(sizes):.0f} to {max(sizes):.0f} kB")
     for size in SIZES:
         print(f"\n{size[0]}x{size[1]}: images per second on one core, median (min to max)")

@@ -10,8 +10,6 @@ code does, and prints the largest difference of a similarity.
 """
 
 import argparse
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -19,6 +17,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from machine import machine
 
 STEPS = [
     "none",
@@ -233,15 +232,8 @@ def main() -> None:
             )
         )  # fmt: skip
         return
-    import faiss
-    import scipy
 
-    import kitbox
-
-    print(
-        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
-        f"faiss {faiss.__version__}, scipy {scipy.__version__}, kitbox {kitbox.__version__}"
-    )
+    print(machine("faiss-cpu", "scipy", "kitbox"))
     print(f"{given.queries} queries, {given.gallery} gallery images, {given.dim} dimensions\n")
     dense = " dense | more memory | difference |" if given.dense else ""
     print(

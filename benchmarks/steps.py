@@ -9,18 +9,15 @@ printed. Times are CPU time. Work before an epoch is measured by mining.py and c
 """
 
 import argparse
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import timm
 import torch
+from machine import machine
 
-import kitbox
 from kitbox import (
     PK,
     ArcFace,
@@ -121,10 +118,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     print(
-        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
-        f"one thread, torch {torch.__version__}, timm {timm.__version__}, "
-        f"kitbox {kitbox.__version__}; {given.backbone}, 32 images of {given.size}, "
-        f"{given.labels:,} labels"
+        f"{machine('torch', 'timm', 'kitbox')}, one thread; {given.backbone}, "
+        f"32 images of {given.size}, {given.labels:,} labels"
     )
     for name in given.methods or METHODS:
         settings, plain = METHODS[name]

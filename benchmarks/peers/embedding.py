@@ -102,6 +102,7 @@ def plugin_of(given: argparse.Namespace) -> Any:
 
 def embed_with_kitbox(paths: list[Path], given: argparse.Namespace) -> Any:
     import numpy as np
+    from stage_results import finish
 
     from kitbox.embedding import embedder
     from kitbox.images import file_index
@@ -109,13 +110,6 @@ def embed_with_kitbox(paths: list[Path], given: argparse.Namespace) -> Any:
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.records import ImageSet, strings
     from kitbox.workspace import Workspace
-
-    def finish(stage: Any) -> Any:
-        while True:
-            try:
-                next(stage)
-            except StopIteration as end:
-                return end.value
 
     workspace = Workspace(given.workspace)
     images = ImageSet(strings([p.name for p in paths]), tuple(paths))

@@ -12,7 +12,6 @@ same. Ratios are of two processes of one round; their median and range are print
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import platform
@@ -25,6 +24,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import CORES, processor, versions
 
 PACKAGES = ("torch", "timm", "onnxruntime", "faiss-cpu", "Pillow", "opencv-python-headless")
 # Environment variables of one side that would change the other.
@@ -151,10 +153,9 @@ def against(
 
 def machine(python: Path | str | None = None, packages: Sequence[str] = PACKAGES) -> str:
     """Return the processor, cores, load and versions, with those of the peers' Python."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f"load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else "load unknown"
     here = versions(packages)
-    line = f"{_processor()}, {cores} cores, {load}; Python {platform.python_version()}, {here}"
+    line = f"{processor()}, {CORES} cores, {load}; Python {platform.python_version()}, {here}"
     if python is None:
         return line
     code = f"import rounds; print(rounds.versions({tuple(PEERS)!r}))"
@@ -275,32 +276,6 @@ def show_figures(
         for side, spread in found[figure].items():
             ratio = "" if side == name else f"; {name}: {ratios[figure][side]} times"
             print(f"  {side:22s} {spread}{ratio}")
-
-
-def versions(packages: Sequence[str]) -> str:
-    """Return the names and versions of the installed ones of packages."""
-    found = []
-    for package in packages:
-        try:
-            found.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ", ".join(found)
-
-
-def _processor() -> str:
-    """Return the processor's name and the widest vectors that it computes with."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    found = {
-        key.strip(): value.strip() for key, _, value in (each.partition(":") for each in lines)
-    }
-    flags = found.get("flags", "").split()
-    widest = [what for flag, what in _VECTORS if flag in flags][:1]
-    return " ".join([found.get("model name") or platform.machine(), *widest])
-
-
-_VECTORS = (("amx_tile", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2"))
 
 
 def _busy_seconds() -> float:

@@ -177,6 +177,7 @@ def train_with_kitbox(given: argparse.Namespace) -> None:
     import tempfile
 
     import numpy as np
+    from stage_results import finish
 
     from kitbox.competition import presets
     from kitbox.dataset.collection import collect
@@ -212,14 +213,6 @@ def train_with_kitbox(given: argparse.Namespace) -> None:
             if isinstance(event, events.EpochDone):
                 done()
     done.print(len(few))
-
-
-def finish(stage: Iterator[Any]) -> Any:
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            return end.value
 
 
 TRAINERS = {
