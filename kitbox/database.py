@@ -15,6 +15,8 @@ from kitbox.errors import KitboxError, cannot_write
 _PATIENCE = 60.0
 # What SQLite says where a file system has neither its locks nor shared memory.
 _NO_LOCKS = ("disk I/O error", "locking protocol", "unable to open database file")
+# Types of values that SQLite gives back as they were.
+_AS_THEY_ARE = {str, bytes}
 
 
 @contextmanager
@@ -55,7 +57,9 @@ def checksum(*values: object) -> int:
 
     SQLite checks no bytes: a changed one gives another value, or that of another row.
     """
-    return zlib.crc32(repr(tuple(map(_as_read, values))).encode("utf-8", "surrogatepass"))
+    # most values are texts and bytes, which a call for each would make four times as slow
+    read = tuple([value if type(value) in _AS_THEY_ARE else _as_read(value) for value in values])
+    return zlib.crc32(repr(read).encode("utf-8", "surrogatepass"))
 
 
 def _as_read(value: object) -> object:

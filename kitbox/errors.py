@@ -61,6 +61,8 @@ class KitboxWarning(UserWarning):
 
 def readable(text: str) -> str:
     r"""Return a text that every file can hold: a byte that is not UTF-8 becomes \xf1."""
+    if text.isascii():
+        return text
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a character, which names on Windows may have

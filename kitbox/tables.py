@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA_STARTS = frozenset("'=+-@\t\r")
 # Python's own limit is 131,072 characters; this is the largest number that every system takes.
 _LONGEST_CELL = 2**31 - 1
 # Column names in a message, and characters of one.
@@ -81,11 +82,13 @@ def read_rows(
             fix="correct the header, or the column's name in kitbox.toml",
         )
     refuse_repeated(path, names, (*columns, *optional), first)
+    known = {name.strip().casefold() for name in names}
     for line, row in lines:
-        what = _row_problem(row, names)
+        what = _row_problem(row, names, known)
         if what is None:
             padded = [*row, *[""] * (len(names) - len(row))]
-            yield line, dict(zip(names, map(plain_cell, padded), strict=False))
+            plain = [plain_cell(cell) if cell[:1] == "'" else cell for cell in padded]
+            yield line, dict(zip(names, plain, strict=False))
         elif on_bad_row is None:
             raise KitboxError(what, where=f"{path} line {line}")
         else:
@@ -246,8 +249,10 @@ def _refuse_title(path: Path, first: int, is_header: Callable[[list[str]], bool]
             )
 
 
-def _row_problem(row: list[str], names: list[str]) -> str | None:
-    """Return what is wrong with a row, or None."""
+def _row_problem(row: list[str], names: list[str], known: set[str]) -> str | None:
+    """Return what is wrong with a row, or None; `known` are the stripped and folded names."""
+    if len(row) <= len(names) and row and row[0].strip() and row[0].strip().casefold() not in known:
+        return None  # as nearly all rows are
     surplus = next((cell for cell in row[len(names) :] if cell.strip()), None)
     if surplus is not None:
         return (
@@ -256,7 +261,6 @@ def _row_problem(row: list[str], names: list[str]) -> str | None:
         )
     # the columns of a second list below the first may have another order
     cells = [cell.strip().casefold() for cell in _filled(row)]
-    known = {name.strip().casefold() for name in names}
     if known.issuperset(cells) and len(cells) == len(set(cells)) >= min(2, len(names)):
         return f"'{', '.join(_filled(row))}' is a second header; remove the row"
     return None
@@ -470,7 +474,9 @@ def safe_cell(cell: object) -> object:
     """
     if not isinstance(cell, str):
         return cell
-    return readable(f"'{cell}" if _FORMULA.match(cell) else cell)
+    if cell[:1] in _FORMULA_STARTS and _FORMULA.match(cell):
+        return readable(f"'{cell}")
+    return cell if cell.isascii() else readable(cell)
 
 
 def plain_cell(cell: str) -> str:

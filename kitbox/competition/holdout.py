@@ -186,12 +186,12 @@ class _FoldBuilder:
     fold_of: Integers = field(init=False)
 
     def __post_init__(self) -> None:
-        labels = self.labelled.labels
+        labels: list[str] = self.labelled.labels.tolist()
         self.fold_of = np.zeros(len(labels), dtype=np.int64)
-        self.known = np.flatnonzero(labels != self.unknown_label)
+        self.known = np.flatnonzero(self.labelled.labels != self.unknown_label)
         self.rows_of: dict[str, list[int]] = {}
         for row in self.known.tolist():
-            self.rows_of.setdefault(str(labels[row]), []).append(row)
+            self.rows_of.setdefault(labels[row], []).append(row)
         units = np.arange(len(labels)) if self.units is None else self.units
         self.unit: list[int] = units.tolist()
         self.rows_of_unit: dict[int, list[int]] = {}
@@ -201,7 +201,7 @@ class _FoldBuilder:
         self.blocked = {
             unit
             for unit, rows in self.rows_of_unit.items()
-            if len(rows) > 1 and len({str(labels[row]) for row in rows}) > 1
+            if len(rows) > 1 and len({labels[row] for row in rows}) > 1
         }
         never = np.isin(self.labelled.image_ids, list(self.training_only))
         self.blocked |= {self.unit[row] for row in np.flatnonzero(never).tolist()}

@@ -146,7 +146,7 @@ class ImageFolder:
     def _match_listed(self, name: str) -> FileMatch:
         """Return the file of a name in a list, wherever in the folder it lies."""
         if len(bearing := self._index.bearing(name)) == 1:
-            return FileMatch(self.path.joinpath(*bearing[0]))
+            return FileMatch(self._files[bearing[0]])
         path, parts = Path(name), path_parts(name)
         exact = _is_inside(path) and path.name != "" and (self.path / path).is_file()
         if exact and len(path.parts) > 1:
@@ -198,12 +198,19 @@ class ImageFolder:
         return found
 
     @cached_property
-    def _index(self) -> "FileNames":
+    def _files(self) -> dict[PathParts, Path]:
+        """The path of each image in the folder → the whole path."""
         start, apart = len(self.path.parts), [path.parts for path in self.apart]
-        files = [file.parts for file in list_images(self.path)]
-        return FileNames(
-            [file[start:] for file in files if not any(file[: len(one)] == one for one in apart)]
-        )
+        return {
+            parts[start:]: file
+            for file in list_images(self.path)
+            for parts in (file.parts,)
+            if not any(parts[: len(one)] == one for one in apart)
+        }
+
+    @cached_property
+    def _index(self) -> "FileNames":
+        return FileNames(list(self._files))
 
     def _read_as(self, name: str, file: PathParts, kind: str) -> FileMatch:
         what = f"image '{name}' is read as '{'/'.join(file)}'"

@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # torch and timm take seconds to import, and cached embedding
 Precision = str  # "32", "bf16" or "16"
 # The device files of GPUs on Linux: of NVIDIA, of AMD, and of either below Windows.
 _GPU_FILES = ("nvidia*", "kfd", "dxg")
-# Flags of processors on x86, of which one that computes in half precision has at least one.
-_HALF_FLAGS = {"avx512f", "avx_ne_convert"}
+# Flags of processors on x86: one that computes in a precision has at least one of its flags.
+_FLAGS = {"16": {"avx512_fp16", "avx_ne_convert"}, "bf16": {"avx512_bf16"}}
 # Of mallopt in glibc: M_MMAP_THRESHOLD, of which older releases take 32 MB at most, and then
 # M_TRIM_THRESHOLD and M_TOP_PAD. Any of them ends glibc's own adjustment of the first.
 _MMAP, _MMAP_THRESHOLDS = -3, (2**30, 2**25)
@@ -86,9 +86,12 @@ def _gpu_has_bf16() -> bool:
 
 @cache
 def _computes_in(precision: Precision) -> bool:
-    """Return whether the processor has "16" or "bf16"; older ones are known without torch."""
-    if _is_pc() and not _HALF_FLAGS & _processor_flags():
+    """Return whether the processor has "16" or "bf16"; most are known by flags, without torch."""
+    flags = _processor_flags() if _is_pc() else None
+    if flags is not None and not _FLAGS[precision] & flags:
         return False
+    if flags is not None and precision == "bf16":  # torch asks for this flag too
+        return True
     import torch
 
     if precision == "16":
@@ -101,13 +104,13 @@ def _is_pc() -> bool:
     return sys.platform == "linux" and platform.machine() == "x86_64"
 
 
-def _processor_flags() -> set[str]:
-    """Return the flags of the first processor; all that matter where the system names none."""
+def _processor_flags() -> set[str] | None:
+    """Return the flags of the first processor, None where the system names none."""
     try:
         with Path("/proc/cpuinfo").open(errors="replace") as lines:
             return set(next(line for line in lines if line.startswith("flags")).split())
     except (OSError, StopIteration):
-        return _HALF_FLAGS
+        return None
 
 
 @cache

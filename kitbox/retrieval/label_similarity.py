@@ -13,6 +13,8 @@ from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, row_blocks
 
 Similarity = Literal["best", "mean", "sum", "centre", "closeness"]
 
+# Labels of one size from which on their images are compared one of each label at a time.
+_MANY = 16
 # The share of a label's images, the farthest ones, that its centre leaves out at most.
 _TRIMMED = 0.25
 
@@ -57,6 +59,8 @@ def measure(
                 "task.label_similarity"
             )
         blocks = _centre_blocks(graph, image_ids, starts)
+    elif similarity == "best":
+        blocks = _best_blocks(graph, image_ids, starts)
     elif len(labels):
         blocks = (
             (rows, _to_labels(each, starts, similarity, images))
@@ -79,12 +83,36 @@ def _to_labels(each: Floats, starts: Integers, similarity: Similarity, images: i
 
     `starts (l,)` is where the images of each label begin.
     """
-    if similarity == "best":
-        found: Floats = np.maximum.reduceat(each, starts, axis=1)
-        return found
     if similarity == "closeness":
         return _closeness_to_all(each, starts)
     return _combined(each, starts, images, mean=similarity == "mean")
+
+
+def _best_blocks(graph: NeighbourGraph, image_ids: Strings, starts: Integers) -> Iterator[Block]:
+    """Yield the similarities (rows, l) to the best image of each label.
+
+    `image_ids` are sorted by label, `starts (l,)` is where the images of each label begin. Labels
+    of one size are searched together, the first images of all of them before the second ones:
+    their maximum is then taken of whole rows, ten times as fast as label by label.
+    """
+    sizes = np.diff(starts, append=len(image_ids))
+    labels = [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
+    images = [starts[some][:, None] + np.arange(sizes[some[0]]) for some in labels]
+    order = [(each.T if len(each) >= _MANY else each).ravel() for each in images]
+    place = np.argsort(np.concatenate(labels)) if labels else starts
+    searched = image_ids[np.concatenate(order)] if order else image_ids
+    for rows, each in graph.blocks(searched):
+        found = np.empty((len(each), len(starts)), dtype=np.float32)
+        image = label = 0
+        for some in images:
+            count, size = some.shape
+            part, best = each[:, image : image + some.size], found[:, label : label + count]
+            if count >= _MANY:
+                part.reshape(-1, size, count).max(axis=1, out=best)
+            else:
+                part.reshape(-1, count, size).max(axis=2, out=best)
+            image, label = image + some.size, label + count
+        yield rows, found[:, place]
 
 
 def _combined(each: Floats, starts: Integers, images: int, *, mean: bool) -> Floats:

@@ -357,8 +357,8 @@ def lock(run: Run) -> AbstractContextManager[None]:
 def data_digest(images: LabelledImages) -> str:
     """Return the digest of training images: their bytes, labels and boxes."""
     boxes = [None] * len(images) if images.boxes is None else _boxes(images)
-    rows = zip(images.image_ids, images.labels, images.file_digests, boxes, strict=True)
-    return digest_of([[str(i), str(label), str(digest), box] for i, label, digest, box in rows])
+    columns = [each.tolist() for each in (images.image_ids, images.labels, images.file_digests)]
+    return digest_of([list(row) for row in zip(*columns, boxes, strict=True)])
 
 
 def find(

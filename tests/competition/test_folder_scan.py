@@ -42,6 +42,13 @@ def test_photographs_of_telephones_and_of_the_web_are_taken(tmp_path: Path) -> N
     assert names(FolderScan(write(tmp_path, *found)).images, tmp_path) == found
 
 
+def test_images_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    write(tmp_path, "b/2.jpg", "b/10.jpg", "b.jpg", "b-/1.jpg", "a/z/1.jpg", "a/y.jpg", "C.jpg")
+    images = FolderScan(tmp_path).images
+    assert images == sorted(images)
+    assert len(images) == 7
+
+
 def test_raw_files_lists_and_other_files_are_left_alone_by_reason(tmp_path: Path) -> None:
     write(
         tmp_path,

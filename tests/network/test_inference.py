@@ -1,5 +1,7 @@
 """Inference: vectors of unit length, and devices and precisions that exist."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -29,9 +31,23 @@ def test_devices_and_precisions_are_those_of_torch_though_it_is_not_always_asked
 
 
 def test_torch_is_asked_of_a_processor_without_known_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "_processor_flags", lambda: {"avx512f"})
+    monkeypatch.setattr(inference, "_processor_flags", lambda: None)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert inference._computes_in.__wrapped__("bf16")
+
+
+@pytest.mark.skipif(not inference._is_pc(), reason="needs the flags of Linux on x86")
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [({"avx2"}, "32"), ({"avx512f"}, "32"), ({"avx512f", "avx512_bf16"}, "bf16")],
+)
+def test_a_processor_whose_flags_say_enough_is_known_without_torch(
+    flags: set[str], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_processor_flags", lambda: flags)
+    monkeypatch.setattr(inference, "_computes_in", inference._computes_in.__wrapped__)
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import of it fails
+    assert inference.resolve_precision("auto", "cpu") == precision
 
 
 @pytest.mark.parametrize(

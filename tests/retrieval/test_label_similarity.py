@@ -104,6 +104,19 @@ def test_each_label_is_ranked_once_by_the_similarity_of_its_images(
     assert found.similarity.dtype == np.float32
 
 
+@pytest.mark.parametrize("sizes", [[2] * 17, [1] * 16 + [3] * 16 + [2, 4], [1, 2, 3]])
+def test_many_labels_of_one_size_are_ranked_as_few_are(sizes: list[int]) -> None:
+    generator = np.random.default_rng(len(sizes))
+    names = [f"{label % 7}-{label}" for label, size in enumerate(sizes) for _ in range(size)]
+    images = [f"g{place}" for place in generator.permutation(len(names)).tolist()]
+    angles = generator.uniform(0, 180, len(names)).tolist()
+    gallery = placed(dict(zip(images, angles, strict=True)))
+    label_of, query = dict(zip(images, names, strict=True)), gallery.of(gallery.image_ids[:5])
+    found = labels(query, gallery, label_of, 4, "best")
+    expected = distinct(query, gallery, label_of, 4, "best", 1)
+    assert rows(found) == [[label for label, _ in row][:4] for row in expected]
+
+
 def test_one_outlier_of_four_does_not_move_a_centre() -> None:
     # 10, 20 and 30 degrees remain, their centre is at 20; a mean of all would be at 36
     query, gallery = at_angles(20, 36, prefix="q"), at_angles(10, 20, 30, 100)
