@@ -99,7 +99,7 @@ class Case:
     done: str = ""
     alone: bool = False
     catalogue: bool = False
-    copies: bool = True  # whether two of them may write the same at once
+    test_images: int = 10
 
 
 def embedded(*names: str) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ CASES = {
     "train-phases": Case(command=f"train phased{RUN}"),
     "train-workers": Case(command="train plain --device cpu --precision 32 --workers 2"),
     "train-two": Case(command=f"train plain --devices 2{RUN}", alone=True),
-    "embed": Case(command=f"embed viewed{ENGINE}", before=(f"train viewed{RUN}",)),
+    "embed": Case(command=f"embed viewed{ENGINE}", before=(f"train viewed{RUN}",), test_images=330),
     "prepare": Case(command="data prepare plain other", before=("data check",)),
     "detect": Case(command=DETECT.format(TINY["backbone"]) + RUN),
     "match": Case(
@@ -169,7 +169,7 @@ def draw_workspace(root: Path, case: Case) -> Path:
                 if number < 3:
                     boxes.append(f"{name},{4 + identity},{2 + number},{50 + number},40,,me")
         sample = ["Image,Id"]
-        for number in range(10):
+        for number in range(case.test_images):
             draw(root / "data/test" / f"t_{number}.png", number, 100 + number)
             sample.append(f"t_{number}.png,new_whale w_0 w_1 w_2 w_3")
         (root / "data/train.csv").write_text("\n".join(rows) + "\n")

@@ -1,13 +1,20 @@
 """The embedding cache: one folder per cache key, written atomically, without pickles."""
 
 import json
+import os
+import shutil
+import struct
+import tempfile
+import time
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, cannot_write
 from kitbox.files import atomic_folder, digest_of, digest_of_file, read_json, session_digest
 from kitbox.records import Embeddings, Floats, Strings, strings
 from kitbox.workspace import Workspace
@@ -16,6 +23,12 @@ from kitbox.workspace import Workspace
 RECIPE_VERSION = 3
 # What of each image determines its vector, in the order of the vectors.
 _ROWS = "rows.json"
+# Finished batches of sets that are not whole. Those of a set that nobody asks for again go after a
+# week.
+_UNFINISHED = ".unfinished"
+_UNFINISHED_SECONDS = 7 * 86400
+# Of a batch: its place, images and dimension, and a checksum of these, its key and its vectors.
+_HEAD = struct.Struct("<4q")
 
 
 def key(parts: dict[str, Any]) -> str:
@@ -147,3 +160,70 @@ def _write_array(file: BinaryIO, vectors: Floats) -> None:
     vectors = np.ascontiguousarray(vectors)
     np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(vectors))
     file.write(vectors.data)
+
+
+class UnfinishedSet:
+    """Vectors of the batches of a set that is being embedded, from which a killed process goes on.
+
+    Each process appends to a file of its own. What it was writing when it was killed, and what has
+    changed since, is not read.
+    """
+
+    def __init__(self, workspace: Workspace, key: str, layout: Any) -> None:
+        """Name the batches of a cache key; `layout` is how its images are dealt to batches."""
+        self.folder = workspace.embeddings / _UNFINISHED / key
+        self._seal = zlib.crc32(digest_of([key, layout]).encode())
+        self._file: Path | None = None
+
+    def load(self) -> dict[int, Floats]:
+        """Return the vectors (n, d) of finished batches by their places."""
+        found = {}
+        for path in sorted(self.folder.glob("*.batches")):
+            with suppress(OSError, ValueError):  # it is empty, or another process has finished
+                data = np.memmap(path, mode="r").data
+                start = 0
+                while start + _HEAD.size <= len(data):
+                    *shape, checksum = _HEAD.unpack_from(data, start)
+                    place, images, dim = shape
+                    end = start + _HEAD.size + 4 * images * dim
+                    block = data[start + _HEAD.size : end]
+                    if min(shape) < 0 or end > len(data) or checksum != self._sum(shape, block):
+                        break
+                    found[place] = np.frombuffer(block, "<f4").reshape(images, dim)
+                    start = end
+        return found
+
+    def add(self, place: int, vectors: Floats) -> None:
+        """Keep the vectors of a batch."""
+        data = np.ascontiguousarray(vectors, "<f4").tobytes()
+        shape = [place, *vectors.shape]
+        try:
+            if self._file is None or not self._file.exists():
+                self._file = self._new_file()
+            with self._file.open("ab") as file:
+                file.write(_HEAD.pack(*shape, self._sum(shape, data)) + data)
+        except OSError as error:
+            raise cannot_write(self._file or self.folder, error) from error
+
+    def _new_file(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for other in self.folder.parent.iterdir():
+            with suppress(OSError):
+                times = [each.stat().st_mtime for each in (other, *other.iterdir())]
+                if time.time() - max(times) > _UNFINISHED_SECONDS:
+                    shutil.rmtree(other)
+        handle, name = tempfile.mkstemp(".batches", "", self.folder)
+        os.close(handle)
+        return Path(name)
+
+    def _sum(self, shape: Sequence[int], data: Any) -> int:
+        return zlib.crc32(data, zlib.crc32(struct.pack("<3q", *shape), self._seal))
+
+
+def remove_unfinished(workspace: Workspace, key: str) -> None:
+    """Remove the batches of a set that is whole by now."""
+    folder = workspace.embeddings / _UNFINISHED / key
+    if folder.is_dir():
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # there are those of other sets
+            folder.parent.rmdir()

@@ -114,6 +114,12 @@ def embed(
                 options=replace(options, device=device, precision=precision),
                 choice=choice,
                 homogeneous=homogeneous,
+                unfinished={
+                    each: cache.UnfinishedSet(
+                        workspace, cache.key(parts[view, each]), [_BATCH, new.tolist()]
+                    )
+                    for each in (choice.engines if options.reuse else ())
+                },
             )
             engines.add(used)
         engines.update(*process_group.gather_objects(engines))  # all keep the same, and wait
@@ -135,6 +141,9 @@ def embed(
             )
             rows = [names[row] for row in new.tolist()]
             _save(workspace, Embeddings(fresh.image_ids, computed), causes, rows)
+    if options.reuse and process_group.rank() == 0:  # also what was killed before it got here
+        for causes in parts.values():
+            cache.remove_unfinished(workspace, cache.key(causes))
     if len(views) == 1:
         return found[views[0]]
     return Embeddings(images.image_ids, _mean([found[view].vectors for view in views]))
@@ -266,11 +275,14 @@ def _vectors(
     options: EmbedOptions,
     choice: EngineChoice,
     homogeneous: bool,
+    unfinished: dict[str, cache.UnfinishedSet],
 ) -> Generator[Progress, None, tuple[Floats, str]]:
     """Return the unit vectors (n, d) of a view, and the engine used; yields Progress.
 
     Of several processes each embeds every nth batch. The batches are those of a process alone, so
     that the vectors are the same. The first process chooses the engine before the others begin.
+    The batches that an earlier process finished are taken from the `unfinished` set of an engine,
+    which then embeds the others.
     """
     import torch
 
@@ -285,6 +297,9 @@ def _vectors(
 
     rank, world = process_group.rank(), process_group.world_size()
     check_checkpoint(checkpoint, named)
+    begun, kept = _begun(unfinished)
+    if begun is not None:
+        choice = replace(choice, engines=(begun,), required=True)
     plugin, load = named.plugin, partial(load_network, checkpoint, named)
     size = plugin.height_width
     if view.scale != 1:
@@ -308,6 +323,11 @@ def _vectors(
         runner.register_forward_hook(_append_one)
     inputs = view_inputs(view, images, crop=plugin.crop)
     found = []
+    progress = f"embed {named.name}{f' ({view.name})' if plugin.views else ''}"
+    if kept:
+        before = sum(map(len, kept.values())) // len(inputs)
+        notice = f"{named.name}: about {before} of {len(images)} images were embedded before"
+        yield Progress(progress, before * len(inputs), len(inputs) * len(images), notice=notice)
     for number, given in enumerate(inputs):
         dataset = ImageDataset(
             images,
@@ -318,11 +338,10 @@ def _vectors(
             unreadable=unreadable,
             workspace=workspace,
         )
-        rows = np.arange(len(images))
-        batches = [
-            [BatchItem(int(row), flipped=given.flipped) for row in batch]
-            for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))[rank::world]
-        ]
+        rows, first = np.arange(len(images)), number * len(images)
+        own = np.split(rows, range(_BATCH, len(rows), _BATCH))[rank::world]
+        left = [batch for batch in own if first + int(batch[0]) not in kept]
+        batches = [[BatchItem(int(row), flipped=given.flipped) for row in each] for each in left]
         loader: Iterable[tuple[Tensor, Tensor]]
         if options.device == "cpu" and options.workers is None:
             loader = read_ahead(dataset, batches, torch.get_num_threads())
@@ -333,21 +352,26 @@ def _vectors(
         vectors = np.empty(
             (len(images), runner.facts.embedding_dim + homogeneous), dtype=np.float32
         )
-        done = number * len(images)
-        own: list[Integers] = []
-        if number == 0 and rank > 0:
+        for batch in own:
+            if first + int(batch[0]) in kept:
+                vectors[batch] = kept[first + int(batch[0])]
+        done = min(first + world * sum(map(len, own[len(left) :])), first + len(images))
+        chosen = number > 0 or begun is not None
+        if not chosen and rank > 0:
             process_group.wait_for_all()
         for batch_vectors, batch_rows in inference.embed_batches(
             runner, loader, device=options.device, precision=options.precision
         ):
             vectors[batch_rows] = batch_vectors
-            if number == 0 and not own and rank == 0:
+            if not chosen and rank == 0:
                 process_group.wait_for_all()
-            own.append(batch_rows)
-            done = min(done + world * len(batch_rows), (number + 1) * len(images))
+            chosen = True
+            if runner.used in unfinished:
+                unfinished[runner.used].add(first + int(batch_rows[0]), batch_vectors)
+            done = min(done + world * len(batch_rows), first + len(images))
             notice = runner.take_notice()
             yield Progress(
-                f"embed {named.name}{f' ({view.name})' if plugin.views else ''}",
+                progress,
                 done,
                 len(inputs) * len(images),
                 note=", ".join(part for part in (dataset.source, runner.label) if part),
@@ -355,13 +379,26 @@ def _vectors(
             )
         found.append(_gather_rows(vectors, own))
     engines = {
-        used for used, count in process_group.gather_objects((runner.used, len(own))) if count
+        used
+        for used, count in process_group.gather_objects((begun or runner.used, len(own)))
+        if count
     }
     if len(engines) > 1:
         raise KitboxError(
             f"the processes ran {named.name} by different engines", fix="add --engine torch"
         )
     return found[0] if len(found) == 1 else _mean(found), engines.pop()
+
+
+def _begun(unfinished: dict[str, cache.UnfinishedSet]) -> tuple[str | None, dict[int, Floats]]:
+    """Return the engine of the batches that are finished, None without any, and their vectors.
+
+    All processes go on with the engine that the first one finds.
+    """
+    stored = {engine: batches.load() for engine, batches in unfinished.items()}
+    found = next((engine for engine, kept in stored.items() if kept), None)
+    engine = process_group.gather_objects(found)[0]
+    return engine, {} if engine is None else stored[engine]
 
 
 def _gather_rows(vectors: Floats, own: Sequence[Integers]) -> Floats:

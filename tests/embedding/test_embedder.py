@@ -1,6 +1,7 @@
 """Embeddings: computed once, and again when anything they depend on changes."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from kitbox import files
 from kitbox.dataset.collection import collect
-from kitbox.embedding import embedder
+from kitbox.embedding import cache, embedder
 from kitbox.errors import KitboxError
 from kitbox.images import file_index, pixel_cache_writer
 from kitbox.images.preprocessing import InputSpec
@@ -20,6 +21,7 @@ from kitbox.network.backbone import data_config
 from kitbox.records import ImageSet
 from kitbox.training import trainer
 from kitbox.training.context import TrainOptions, TrainSetup
+from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named, picture, tiny
 
 OPTIONS = embedder.EmbedOptions(device="cpu", precision="32", workers=0)
@@ -38,15 +40,17 @@ class Place:
         setup = TrainSetup(self.collection, self.competition, self.workspace, options)
         return finish(trainer.train(named(plugin), setup))[1]
 
-    def embed(self, images: ImageSet | None = None, plugin=None, checkpoint=None, **options):
-        stage = embedder.embed(
+    def stage(self, images: ImageSet | None = None, plugin=None, checkpoint=None, **options):
+        return embedder.embed(
             named(plugin or self.plugin),
             checkpoint or self.checkpoint,
             self.images if images is None else images,
             self.workspace,
             options=replace(OPTIONS, **options),
         )
-        events, embeddings = finish(stage)
+
+    def embed(self, *given, **options):
+        events, embeddings = finish(self.stage(*given, **options))
         return bool(events), embeddings
 
 
@@ -101,6 +105,91 @@ def test_of_a_set_with_known_images_only_the_new_ones_are_computed(place: Place)
     computed, again = place.embed()
     assert not computed
     assert (again.vectors == joined.vectors).all()
+
+
+def interrupt(place: Place, monkeypatch: pytest.MonkeyPatch, batches: int, **given: Any) -> Path:
+    """Embed some batches of eight images, as before a kill; return the file that has them."""
+    monkeypatch.setattr(embedder, "_BATCH", 8)
+    stage = place.stage(**given)
+    for _ in range(batches):
+        next(stage)
+    stage.close()
+    [file] = place.workspace.embeddings.glob(".unfinished/*/*.batches")
+    return file
+
+
+@pytest.mark.parametrize(("view", "batches", "done"), [("plain", 2, 24), ("five_crops", 6, 56)])
+def test_what_a_killed_process_has_embedded_is_not_embedded_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, view: str, batches: int, done: int
+) -> None:
+    plugin = named(place.plugin).with_views((view,)).plugin
+    interrupt(place, monkeypatch, batches + 1, plugin=plugin)  # the first event is a notice
+    events, again = finish(place.stage(plugin=plugin))
+    assert f"tiny: about {8 * batches // (5 if view == 'five_crops' else 1)} of" in events[1].notice
+    assert events[2].done == done
+    assert (again.vectors == place.embed(plugin=plugin, reuse=False)[1].vectors).all()
+    assert len(manifests(place)) == 1
+    assert not (place.workspace.embeddings / ".unfinished").exists()
+
+
+def test_batches_that_were_cut_off_or_changed_are_embedded_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    vectors = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    processes = [cache.UnfinishedSet(workspace, "key", [4]) for _ in range(2)]
+    for place in range(3):
+        processes[min(place, 1)].add(4 * place, vectors[place])
+    kept = processes[0]
+    first, second = sorted(kept.folder.iterdir(), key=lambda path: path.stat().st_size)
+    whole = second.read_bytes()
+    found = kept.load()
+    assert sorted(found) == [0, 4, 8]
+    assert all((found[4 * place] == vectors[place]).all() for place in range(3))
+    assert cache.UnfinishedSet(workspace, "key", [8]).load() == {}  # dealt to other batches
+    flips = np.random.default_rng(1)
+    flip = [flipped(flips) for _ in range(40)]
+    for damage in (lambda data: data[:-1], lambda data: data[: len(data) // 2 + 9], *flip):
+        second.write_bytes(damage(whole))
+        found = kept.load()
+        assert 0 in found
+        assert 8 not in found or 4 not in found
+        assert all((rows == vectors[place // 4]).all() for place, rows in found.items())
+    first.write_bytes(b"")
+    second.write_bytes(whole + bytes(100))
+    assert sorted(kept.load()) == [4, 8]
+
+
+def test_the_rest_is_embedded_by_the_engine_of_what_is_finished(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(place, monkeypatch, 1, engine="onnx")
+    _, again = place.embed(engine="auto")  # for so few images torch
+    [manifest] = [json.loads(path.read_text()) for path in manifests(place)]
+    assert manifest["causes"]["engine"] == "onnx"
+    assert (again.vectors == place.embed(engine="onnx", reuse=False)[1].vectors).all()
+
+
+def test_batches_that_nobody_asks_for_go_after_a_week(tmp_path: Path) -> None:
+    workspace, vectors = Workspace(tmp_path), np.zeros((1, 2), np.float32)
+    for key in ("old", "new"):
+        cache.UnfinishedSet(workspace, key, []).add(0, vectors)
+    for path in (workspace.embeddings / ".unfinished").glob("old/*"):
+        os.utime(path, (0, 0))
+        os.utime(path.parent, (0, 0))
+    cache.UnfinishedSet(workspace, "other", []).add(0, vectors)
+    left = sorted(path.name for path in (workspace.embeddings / ".unfinished").iterdir())
+    assert left == ["new", "other"]
+
+
+def test_what_is_left_of_a_whole_set_is_removed_by_the_next_command(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = interrupt(place, monkeypatch, 2)
+    data = left.read_bytes()
+    place.embed()
+    left.parent.mkdir(parents=True)
+    left.write_bytes(data)
+    assert not place.embed()[0]
+    assert not (place.workspace.embeddings / ".unfinished").exists()
 
 
 def test_known_images_may_have_other_names_and_another_order(place: Place) -> None:
@@ -177,7 +266,7 @@ def test_a_full_disk_is_told_and_leaves_no_folder(place: Place, monkeypatch) -> 
         place.embed()
     assert "No space left on device" in str(caught.value)
     assert caught.value.fix == f"make room on the disk of {folder}, and run it again"
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == [".unfinished"]  # for the next run
     monkeypatch.undo()
     embeddings = place.embed()[1]
     written = np.load(next(folder.glob("*/vectors.npy")), allow_pickle=False)
