@@ -200,6 +200,11 @@ class TaskSettings(Value):
         return self
 
     @property
+    def finds_images(self) -> bool:
+        """Whether answers are images of the gallery, which an index can find."""
+        return self.answers in ("images", "matches")
+
+    @property
     def leaderboard_metric(self) -> Metric:
         """The metric of the leaderboard: `metric`, or the usual one for these answers."""
         return self.metric or METRICS[self.answers][0]

@@ -142,7 +142,7 @@ def name_findings(
     """Yield findings on names with odd characters, and on names that differ in case or accents."""
     collector = FindingCollector(competition)
     task, submission = competition.task, competition.submission
-    joined = submission.layout == "joined" and task.answers in ("images", "matches")
+    joined = submission.layout == "joined" and task.finds_images
     first: dict[str, str] = {}
     for images in sets:
         if images is None:

@@ -188,7 +188,9 @@ def _search_holdout(
     meta = yield from assemble(ensemble, [collection.labelled], holdout.gallery.image_ids)
     searches = local_score.holdout_searches(holdout, ensemble.competition)
     rerank = ensemble.options.reranker(holdout.train, ensemble.competition)
-    graphs = yield from graph_stage(meta.embeddings, searches, rerank)
+    graphs = yield from graph_stage(
+        meta.embeddings, searches, rerank, of_images=ensemble.competition.task.finds_images
+    )
     return meta, graphs
 
 

@@ -156,7 +156,7 @@ def nearest_images(
     """
     searches = protocol.searches(query, gallery, competition)
     width = min(k, len(gallery))
-    graphs = yield from graph_stage(embeddings, searches, rerank)
+    graphs = yield from graph_stage(embeddings, searches, rerank, of_images=True)
     ranking = rank_images(graphs, width)
     columns = _columns(ranking, query)
     neighbours = columns.pop("answer")
@@ -219,7 +219,7 @@ def search_side(
     meta = yield from assemble(ensemble, [one for one in sets if len(one)], gallery_ids)
     others = collection.labelled if side == "test" else collection.holdout.train
     rerank = ensemble.options.reranker(others, competition)
-    graphs = yield from graph_stage(meta.embeddings, searches, rerank)
+    graphs = yield from graph_stage(meta.embeddings, searches, rerank, of_images=True)
     return graphs, reduce(concatenate, sets)
 
 

@@ -1,5 +1,6 @@
 """Exact nearest neighbours: the gallery images most similar to each query."""
 
+import time
 from collections.abc import Sequence
 
 import faiss
@@ -14,6 +15,10 @@ _ROWS = 4096
 _GALLERY_BLOCK = 67_108_864
 # faiss multiplies so many gallery rows at a time, on which the last bit of a product depends.
 _FAISS_ROWS = 1024
+# Products of fewer numbers take seconds on any processor.
+_SECONDS_OF_WORK = 1e12
+# Queries and gallery images by which a search is timed: a tenth of a second.
+_TIMED_QUERIES, _TIMED_IMAGES = 256, 16 * _FAISS_ROWS
 # Neighbours found at a time: 200 MB with their rows.
 _PAIRS = 16_000_000
 
@@ -58,6 +63,21 @@ def nearest_rows(query: Embeddings, gallery: Embeddings, k: int) -> tuple[Intege
         similarity[rows, :width] = found
         nearest[rows, :width] = np.where(np.isneginf(found), -1, order[places])
     return nearest, similarity
+
+
+def expected_seconds(query: Embeddings, gallery: Embeddings) -> float:
+    """Return about how many seconds `nearest_rows` takes here, 0 where it can only be few.
+
+    It is measured on some queries and images, once they have been read from disk.
+    """
+    if float(len(query)) * len(gallery) * gallery.dim < _SECONDS_OF_WORK:
+        return 0.0
+    some = np.ascontiguousarray(query.vectors[:_TIMED_QUERIES])
+    part = np.ascontiguousarray(gallery.vectors[:_TIMED_IMAGES])
+    began = time.perf_counter()
+    _knn_of_block(some, part, min(20, len(part)))
+    measured = time.perf_counter() - began
+    return measured * (len(query) / len(some)) * (len(gallery) / len(part))
 
 
 def _places(requested: Strings, ordered: Strings) -> Integers:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, format_duration
 from kitbox.records import (
     Embeddings,
     Floats,
@@ -37,6 +37,8 @@ Pairs = tuple[Integers, Integers, Floats]
 _BLOCK_SIZE = 16_000_000
 # Queries compared with all queries at a time: of 20,000, 20 MB of float32.
 _ROWS = 256
+# Seconds of an exact search from which on an index is named.
+_LONG = 60
 # Beyond its knots a curve is at its bound so far away.
 _FAR = 1e300
 _NONE = float(np.finfo(np.float64).tiny)
@@ -496,9 +498,17 @@ def neighbour_graphs(
 
 
 def graph_stage(
-    embeddings: Embeddings, searches: Sequence[Search], rerank: Reranker | None = None
+    embeddings: Embeddings,
+    searches: Sequence[Search],
+    rerank: Reranker | None = None,
+    *,
+    of_images: bool = False,
 ) -> Generator[Progress, None, tuple[NeighbourGraph, ...]]:
-    """Return what `neighbour_graphs` does; yields Progress where there is something to re-rank."""
+    """Return what `neighbour_graphs` does; yields Progress where there is something to re-rank.
+
+    Where the nearest are asked for `of_images`, and exact search of them takes minutes, it tells
+    how long, and what is faster.
+    """
     graphs: list[NeighbourGraph] = []
     for number, search in enumerate(searches):
         if rerank is not None:
@@ -507,7 +517,24 @@ def graph_stage(
         recall = graphs[-1].index_recall
         if recall is not None:
             yield Progress("re-rank", number + 1, len(searches), INDEXED, notice=recall.sentence)
+    exact = [graph for graph in graphs if of_images and graph.index is None]
+    notice = _long_search(exact)
+    if notice:
+        yield Progress("search", 0, len(exact), INDEXED, notice=notice)
     return tuple(graphs)
+
+
+def _long_search(graphs: Sequence[NeighbourGraph]) -> str:
+    """Return how long exact search takes, if that is a minute or more, and what is faster."""
+    seconds = sum(knn.expected_seconds(graph.query, graph.gallery) for graph in graphs)
+    if seconds < _LONG:
+        return ""
+    queries = sum(len(graph.search.query_images) for graph in graphs)
+    return (
+        f"exact search of {queries} queries in {max(len(g.gallery) for g in graphs)} images takes "
+        f"about {format_duration(seconds)} here; with --rerank sq8 they are looked up in an index, "
+        "and what it loses is measured"
+    )
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[slice]:

@@ -125,7 +125,7 @@ def check_steps(steps: Sequence[RerankStep], competition: Competition) -> None:
             fix='choose "best" or another, or leave the step out',
         )
     index = next((step.kind for step in steps if isinstance(step, GalleryIndex)), None)
-    if index and task.answers not in ("images", "matches"):
+    if index and not task.finds_images:
         raise KitboxError(
             f"the index {index} finds the nearest images, and answers of {competition.name} are "
             f"{task.answers}, for which all similarities are computed",

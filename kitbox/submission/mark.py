@@ -125,7 +125,7 @@ def score_submission(
         return _score_pairs(path, truth, competition, collection)
     ground_truth, usage = _read_truth(truth, test, collection, competition)
     answers = _read(path, competition, ground_truth.query_ids, lenient=lenient)
-    if competition.task.answers in ("images", "matches"):
+    if competition.task.finds_images:
         inside = _in_gallery(answers.ranking, collection.searches)
         answers = replace(answers, ranking=inside)
     rows, notes = np.flatnonzero(usage != _IGNORED), []
@@ -337,7 +337,7 @@ def _read_truth(
     header, own = set(tables.read_header(truth)), competition.submission.header[:2]
     columns = TRUTH_COLUMNS
     if len(own) == 2 and set(own) <= header and not set(TRUTH_COLUMNS) <= header:
-        if competition.task.answers in ("images", "matches"):
+        if competition.task.finds_images:
             return _read_solution(truth, collection.searches, competition)
         columns = (own[0], own[1], own[1])
     key = _read_key(truth, columns, competition)

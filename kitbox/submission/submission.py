@@ -233,7 +233,9 @@ def _search(
     """Return the graphs of searches, re-ranked and fused, and what their indexes find."""
     collection, competition, options = ensemble.collection, ensemble.competition, ensemble.options
     rerank = options.reranker(collection.labelled, competition)
-    graphs = yield from graph_stage(meta.embeddings, searches, rerank)
+    graphs = yield from graph_stage(
+        meta.embeddings, searches, rerank, of_images=competition.task.finds_images
+    )
     recalls = tuple(recall for graph in graphs if (recall := graph.index_recall) is not None)
     settings = options.fusion_settings
     if settings is None or fusion_model is None:  # both or none: see _check_models

@@ -1,10 +1,12 @@
+import time
+
 import faiss
 import numpy as np
 import pytest
 
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Search, strings
-from kitbox.retrieval import knn
+from kitbox.retrieval import knn, neighbour_graph
 from kitbox.retrieval.gallery_index import IndexedGallery
 from kitbox.retrieval.neighbour_graph import NeighbourGraph, graph_stage
 from kitbox.retrieval.rerankers import reranker
@@ -116,6 +118,36 @@ def test_what_an_index_loses_is_told(graph: NeighbourGraph) -> None:
         "sq8:probes=32,candidates=4,lists=8,seed=0: finds 100.0% of the 20 nearest of 3000 "
         "images that exact search finds, by 60 queries"
     ]
+
+
+def test_an_index_is_named_where_exact_search_takes_minutes(
+    graph: NeighbourGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def notices(*steps: str, of_images: bool = True) -> list[str]:
+        stage = graph_stage(graph.embeddings, [graph.search], reranker(steps), of_images=of_images)
+        return [event.notice for event in stage if event.notice]
+
+    assert notices() == []
+    monkeypatch.setattr(knn, "_SECONDS_OF_WORK", 1.0)
+    assert notices() == []  # it is timed, and takes no second
+    monkeypatch.setattr(knn, "_knn_of_block", lambda *_: time.sleep(0.001))
+    monkeypatch.setattr(neighbour_graph, "_LONG", 0.001)
+    [sentence] = notices()
+    assert sentence.startswith(f"exact search of {QUERIES} queries in {IMAGES} images takes about ")
+    assert "with --rerank sq8 they are looked up in an index" in sentence
+    assert notices(of_images=False) == []
+
+
+def test_the_time_of_an_exact_search_is_that_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([5.0, 5.5])
+    monkeypatch.setattr(knn, "_SECONDS_OF_WORK", 1.0)
+    monkeypatch.setattr(knn, "_TIMED_QUERIES", 2)
+    monkeypatch.setattr(knn, "_TIMED_IMAGES", 10)
+    monkeypatch.setattr(knn.time, "perf_counter", lambda: next(now))
+    vectors = np.eye(40, dtype=np.float32)
+    images = Embeddings(strings([f"{number:02}" for number in range(40)]), vectors)
+    query = images.of(images.image_ids[:6])
+    assert knn.expected_seconds(query, images) == pytest.approx(0.5 * 3 * 4)
 
 
 def test_an_index_comes_first(graph: NeighbourGraph) -> None:
