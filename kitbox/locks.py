@@ -21,11 +21,15 @@ _WITHOUT_LOCKS = (
 )
 
 
+class HeldError(KitboxError):
+    """Another process holds a lock; the same command succeeds after its end."""
+
+
 @contextmanager
 def lock(path: Path, held: str | None = None) -> Iterator[None]:
     """Hold the lock file `path`, which holds nothing and need not exist.
 
-    Waits while another process holds it; with `held`, raises KitboxError(held) at once. Raises
+    Waits while another process holds it; with `held`, raises HeldError(held) at once. Raises
     KitboxError where the file cannot be written. The lock ends with its process, however that ends.
     Where the file system has no locks, the presence of a second file is the lock: a KitboxWarning
     says so.
@@ -34,7 +38,7 @@ def lock(path: Path, held: str | None = None) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         taken = _acquire(path, -1 if held is None else 0)
     except Timeout as error:
-        raise KitboxError(str(held)) from error
+        raise HeldError(str(held)) from error
     except OSError as error:
         raise cannot_write(path, error) from error
     try:

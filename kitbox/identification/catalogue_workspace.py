@@ -460,6 +460,7 @@ def _refuse_other_workspace(workspace: Workspace) -> None:
         )
     if workspace.root.is_dir() and any(
         path.name not in (".kitbox", "weights", "photographs", "plugins")
+        and path.suffix != ".partial"  # of a kitbox.toml that was being written
         for path in workspace.root.iterdir()
     ):
         raise KitboxError(
@@ -491,15 +492,16 @@ def _write(
     queries: ImageSet | None,
     listed: Mapping[str, CatalogueRow],
 ) -> None:
-    catalogue_list.update(workspace.catalogue, rows)
-    if queries is not None:
-        _write_queries(workspace, queries, listed)
     without, with_queries = _SETTINGS + _TASK, _SETTINGS + _TEST + _TASK
     path = workspace.settings
     current = path.read_text(encoding="utf-8") if path.is_file() else ""
+    # before the others: by it a folder that a killed command leaves is known as a workspace
     if not current or (current.startswith(without) and queries is not None):
         # what people or commands added below stays
         write_text(path, (without if queries is None else with_queries) + current[len(without) :])
+    catalogue_list.update(workspace.catalogue, rows)
+    if queries is not None:
+        _write_queries(workspace, queries, listed)
 
 
 def _write_queries(

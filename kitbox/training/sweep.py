@@ -12,6 +12,7 @@ import torch
 from kitbox.embedding import embedder
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.errors import KitboxError
+from kitbox.locks import HeldError
 from kitbox.network.network import measure_cost
 from kitbox.plugin import derivation, variants
 from kitbox.plugin.cost import Cost
@@ -31,6 +32,8 @@ from kitbox.training.runs import Run
 
 # Images that are embedded just to time it, if the cache has all embeddings already.
 _TIMED_IMAGES = 256
+# Between two looks at a training of another process.
+_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +136,7 @@ class Sweep:
     ) -> Generator[SweepEvent, None, VariantResult]:
         collection = self.setup.collection
         cost = measure_cost(named.plugin)
-        checkpoint = yield from trainer.train(named, self.setup)
+        checkpoint = yield from self._train(named)
         training_seconds, images_per_second = pace(Run(checkpoint.path.parent))
         embeddings, embedding_seconds = yield from self._embed(named, checkpoint)
         score = local_score.evaluate(
@@ -150,6 +153,18 @@ class Sweep:
             images_per_second=images_per_second,
             embedding_seconds=embedding_seconds,
         )
+
+    def _train(self, named: NamedPlugin) -> Generator[SweepEvent, None, Checkpoint]:
+        """Train a variant, or wait for another process that trains it and take its checkpoint."""
+        waiting = False
+        while True:
+            try:
+                return (yield from trainer.train(named, self.setup))
+            except HeldError as error:
+                if not waiting:
+                    yield SweepMessage(f"{error}; waiting for it")
+                waiting = True
+                time.sleep(_POLL_SECONDS)
 
     def _embed(
         self, named: NamedPlugin, checkpoint: Checkpoint

@@ -11,6 +11,7 @@ from kitbox.catalogue.encounter_rule import encounters_of
 from kitbox.competition import settings
 from kitbox.dataset.collection import collect
 from kitbox.errors import KitboxError
+from kitbox.identification import catalogue_workspace
 from kitbox.identification.catalogue_workspace import OpenedCatalogue, open_catalogue
 from kitbox.workspace import Workspace
 from tests.identification.photographed_catalogue import draw_card, draw_catalogue
@@ -166,6 +167,24 @@ def test_another_workspace_and_a_used_folder_are_left_alone(tmp_path: Path) -> N
     with pytest.raises(KitboxError, match="work is not empty and no workspace"):
         opened(tmp_path)
     assert files_in(tmp_path / "work") == {"thesis.txt"}
+
+
+@pytest.mark.parametrize("killed_at", ["write_text", "_write_queries"])
+def test_a_workspace_that_a_killed_command_leaves_is_written_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    draw_catalogue(tmp_path, individuals=2)
+    card = draw_card(tmp_path, known=1, new=0)
+
+    def kill(*_: object) -> None:
+        (tmp_path / "work" / ".kitbox.toml.12345678-1-1-abcdefgh.partial").touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue_workspace, killed_at, kill)
+        with pytest.raises(KeyboardInterrupt):
+            opened(tmp_path, card)
+    assert len(opened(tmp_path, card).queries) == 1
 
 
 def test_what_is_added_while_the_catalogue_is_read_stays(

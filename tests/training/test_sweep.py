@@ -82,6 +82,23 @@ def test_a_stopped_sweep_resumes_and_trains_nothing_twice(place) -> None:
     assert all(each.embedding_seconds > 0 for each in same)
 
 
+def test_a_variant_that_another_process_trains_is_waited_for(place, monkeypatch) -> None:
+    monkeypatch.setattr(sweep, "_POLL_SECONDS", 0.0)
+    stage = sweeping(place, image_size="32")
+    next(event for event in stage if isinstance(event, TrainingStarted))
+    stage.close()
+    [run] = place[0].runs.glob("*/*")
+    stage, texts = sweeping(place, image_size="32"), []
+    with runs.lock(runs.Run(run)):
+        while not texts or "another process is training" not in texts[-1]:
+            event = next(stage)
+            texts += [event.text] if isinstance(event, SweepMessage) else []
+    assert texts[-1].endswith("_32_tiny_epochs_1; waiting for it")
+    _, [result] = finish(stage)
+    assert result.problem is None
+    assert result.score is not None
+
+
 def test_the_base_plugin_needs_no_file_of_its_own(place) -> None:
     workspace = place[0]
     _, results = finish(sweeping(place, Budget(), dropout="base,0.2"))
