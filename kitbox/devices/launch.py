@@ -1,6 +1,8 @@
 """How many processes a command runs in, as kitbox, torchrun or SLURM starts them."""
 
 import os
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,9 @@ from kitbox.errors import KitboxError, PeerError, counted
 # How long a process waits for the others. The first scores the holdout alone, which may take long;
 # a process that ended is noticed at once, not after this time.
 TIMEOUT = timedelta(hours=1)
+# Which process has started this one, for those of `--devices`, and how often they look for it.
+_STARTER = "KITBOX_STARTED_BY"
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -153,11 +158,13 @@ def together(processes: Processes, device: str) -> Iterator[None]:
 
     Of those that fail, the first raises its error; the others raise PeerError, which is not shown.
     An interruption, as by Ctrl-C, is raised as it is. Where a process ends without a word, as by
-    `kill -9`, one of the others raises a KitboxError, unless it was the first one.
+    `kill -9`, one of the others raises a KitboxError, unless it was the first one. What `--devices`
+    has started ends with the process that has started it.
     """
     if processes.world == 1:
         yield
         return
+    _end_with_starter()
     import torch.distributed as distributed
 
     build_fabric(processes, device, "32-true").launch()
@@ -174,6 +181,27 @@ def together(processes: Processes, device: str) -> Iterator[None]:
                 fix="run the same command again; it goes on with what is finished",
             ) from error
         raise
+
+
+def _end_with_starter() -> None:
+    """End this process where the one of `--devices` that has started it is gone.
+
+    Nothing else tells it of a SIGKILL: it waits in torch for what the other would have sent. torch
+    lets other threads run meanwhile. torchrun and srun look after their processes themselves, and
+    Windows does not tell that a parent is gone.
+    """
+    if _started(os.environ) is not None:
+        return
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        os.environ[_STARTER] = str(os.getpid())  # those that it will start find it there
+    elif starter := os.environ.get(_STARTER):
+        threading.Thread(target=_watch, args=(int(starter),), daemon=True).start()
+
+
+def _watch(starter: int) -> None:
+    while os.getppid() == starter:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
 
 
 def _first_to_fail() -> bool:

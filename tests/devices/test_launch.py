@@ -1,5 +1,7 @@
 """How many processes a command has, by its options and by what has started it."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -107,6 +109,26 @@ def test_the_first_process_alone_prints() -> None:
     assert is_first(TORCHRUN | {"RANK": "0", "LOCAL_RANK": "0"})
     assert not is_first({"LOCAL_RANK": "1"})
     assert not is_first({"LOCAL_RANK": "0", "NODE_RANK": "1"})
+
+
+WAITS = "from kitbox.devices import launch; launch._end_with_starter(); "
+STARTS = (
+    WAITS + "import os, subprocess, sys; os.environ['LOCAL_RANK'] = '1'; "
+    "subprocess.run([sys.executable, '-c', sys.argv[1]])"
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell that a parent is gone")
+def test_a_started_process_ends_with_the_killed_one_that_started_it() -> None:
+    waits = WAITS + "import time; print('here', flush=True); time.sleep(30); print('still here')"
+    first = subprocess.Popen(
+        [sys.executable, "-c", STARTS, waits], stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    with first, first.stdout as output:
+        assert output.readline() == "here\n"
+        first.kill()
+        assert output.read() == ""  # at its end no process holds the pipe
 
 
 @pytest.mark.parametrize(
