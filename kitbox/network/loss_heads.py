@@ -6,7 +6,7 @@ unknowns, whose label is negative. Heads of pair losses mine the pairs or triple
 
 import copy
 import math
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from kitbox.errors import KitboxError
 from kitbox.network import miners
+from kitbox.devices.class_shards import ClassShard, DivisibleHead, shared
 from kitbox.network.margins import Margins
 from kitbox.plugin.losses import (
     ArcFace,
@@ -98,11 +99,12 @@ def try_losses(plugin: Plugin) -> None:
             build_loss_head(loss, dim, np.full(_TRIED // 2, 2), plugin.source_code)
 
 
-class AngularHead(nn.Module):
+class AngularHead(DivisibleHead):
     """pytorch-metric-learning's ArcFace or CosFace, with a margin for each label."""
 
     def __init__(self, loss: ArcFace | CosFace, embedding_dim: int, label_counts: Integers) -> None:
         super().__init__()
+        self.label_count = len(label_counts)
         settings: dict[str, Any] = {
             "margins": Margins(loss.margin, label_counts, loss.ramp),
             "num_classes": len(label_counts),
@@ -119,36 +121,72 @@ class AngularHead(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss."""
+        if self.shard is not None:
+            return self._shard_loss(self.shard, embeddings, labels)
         value: Tensor = self.loss(embeddings, labels)
         return value
 
+    def class_weights(self) -> list[tuple[nn.Parameter, int]]:
+        """Return the directions of the labels, which are columns."""
+        return [(cast(nn.Parameter, self.loss.W), 1)]
 
-class CrossEntropyHead(nn.Module):
+    def _shard_loss(self, shard: ClassShard, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return what the library computes, from the cosines of a shard's labels."""
+        cosines = self.loss.get_cosine(shared(embeddings))
+        is_own, columns = shard.own(labels)
+        self.loss.margin = self.loss.margins(labels)
+        of_labels = cosines.gather(1, columns).squeeze(1)
+        moved = torch.where(is_own, self.loss.modify_cosine_of_target_classes(of_labels), of_labels)
+        logits = self.loss.scale * cosines.scatter(1, columns, moved[:, None])
+        return -shard.log_probabilities(logits, labels)[0].mean()
+
+
+class _LinearHead(DivisibleHead):
+    """A linear classifier."""
+
+    def __init__(self, embedding_dim: int, label_count: int) -> None:
+        super().__init__()
+        self.label_count = label_count
+        self.classifier = nn.Linear(embedding_dim, label_count)
+
+    def class_weights(self) -> list[tuple[nn.Parameter, int]]:
+        """Return the weights and the bias of the labels."""
+        return [(each, 0) for each in self.classifier.parameters()]
+
+    def _log_probabilities(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the log-probability (n,) of each image's label, and the mean of those of all."""
+        if self.shard is not None:
+            return self.shard.log_probabilities(self.classifier(shared(embeddings)), labels)
+        logs = functional.log_softmax(self.classifier(embeddings), dim=1)
+        return logs.gather(1, labels[:, None]).squeeze(1), logs.mean(1)
+
+
+class CrossEntropyHead(_LinearHead):
     """A linear classifier and its cross-entropy."""
 
     def __init__(self, loss: CrossEntropy, embedding_dim: int, label_count: int) -> None:
-        super().__init__()
-        self.classifier = nn.Linear(embedding_dim, label_count)
+        super().__init__(embedding_dim, label_count)
         self.loss = nn.CrossEntropyLoss(label_smoothing=loss.label_smoothing)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss."""
-        value: Tensor = self.loss(self.classifier(embeddings), labels)
-        return value
+        if self.shard is None:
+            value: Tensor = self.loss(self.classifier(embeddings), labels)
+            return value
+        log_p, of_all = self._log_probabilities(embeddings, labels)
+        return -torch.lerp(log_p, of_all, self.loss.label_smoothing).mean()
 
 
-class FocalHead(nn.Module):
+class FocalHead(_LinearHead):
     """A linear classifier and its focal loss, each image weighted by its label's probability."""
 
     def __init__(self, loss: Focal, embedding_dim: int, label_count: int) -> None:
-        super().__init__()
-        self.classifier = nn.Linear(embedding_dim, label_count)
+        super().__init__(embedding_dim, label_count)
         self.gamma = loss.gamma
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss."""
-        logs = functional.log_softmax(self.classifier(embeddings), dim=1)
-        log_p = logs.gather(1, labels[:, None]).squeeze(1)
+        log_p, _ = self._log_probabilities(embeddings, labels)
         # 1 − p; with a gamma below 1 its power has an infinite slope at 0
         complement = (-torch.expm1(log_p)).clamp(min=1e-6)
         return (complement**self.gamma * -log_p).mean()
@@ -278,7 +316,7 @@ class _ArcFaceLoss(SubCenterArcFaceLoss):  # type: ignore[misc]  # of an untyped
 
     def get_cosine(self, embeddings: Tensor) -> Tensor:
         by_center = _cosines(embeddings, self.W)
-        return by_center.view(-1, self.num_classes, self.sub_centers).amax(dim=2)
+        return by_center.view(len(embeddings), -1, self.sub_centers).amax(dim=2)
 
     def get_angles(self, cosines: Tensor) -> Tensor:
         return torch.acos(cosines.clamp(-_LARGEST_COSINE, _LARGEST_COSINE))

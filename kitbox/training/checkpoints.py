@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Generator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import PickleError
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 from kitbox.errors import KitboxError
 from kitbox.files import read_sealed, write_sealed
 from kitbox.network.checkpoint import Origin, save_checkpoint
+from kitbox.devices.class_shards import DividedWeights, is_divisible
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import curriculum
 from kitbox.records import Progress
@@ -34,7 +36,10 @@ _UNREADABLE = (
 
 @dataclass(kw_only=True)
 class TrainState:
-    """What changes during a training; `epoch` is the last finished one, `best` its best score."""
+    """What changes during a training; `epoch` is the last finished one, `best` its best score.
+
+    `divided` are the class weights that several processes divide.
+    """
 
     trained: TrainedNetwork
     optimizer: Optimizer
@@ -42,6 +47,11 @@ class TrainState:
     planner: Planner
     epoch: int = 0
     best: float = -1.0
+    divided: DividedWeights | None = None
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Give the first process all weights for the body, to which all processes have to come."""
+        return nullcontext() if self.divided is None else self.divided.whole()
 
     def save(self, run: Run) -> None:
         """Write the state after an epoch, atomically, with a digest."""
@@ -100,7 +110,23 @@ def resume(training: Training) -> tuple[TrainState, tuple[str, ...]]:
     state.restore(training.run)
     if training.first:
         training.run.discard_after(state.epoch or -1)
+    world = training.fabric.world_size
+    if world > 1 and plugin.epochs and _divides(training, trained):
+        networks = [trained] + ([] if state.averaged is None else [state.averaged.network])
+        state.divided = DividedWeights(networks, state.optimizer)
+        notes += (f"its class weights are divided among {world} processes",)
     return state, notes
+
+
+def _divides(training: Training, trained: TrainedNetwork) -> bool:
+    """Return whether processes divide class weights: all have to compute the same otherwise.
+
+    Dropout and mixup draw their own numbers in each process, and the scale of losses of 16 bits
+    falls in those where a gradient overflows.
+    """
+    plugin = training.plugin
+    drawn = plugin.dropout or plugin.embedding_mixup
+    return not drawn and training.precision != "16" and is_divisible(trained)
 
 
 def score_and_save(
@@ -123,7 +149,7 @@ def score_and_save(
     if scored:
         yield from score(training, state, network)
     if last:
-        save(training, network, training.run.last, epoch)
+        save(training, state, network, training.run.last)
 
 
 def score(
@@ -133,29 +159,28 @@ def score(
 
     Epoch 0 is scored before the neck, and is not saved.
     """
+    epoch, best = state.epoch, False
     if training.first:
-        epoch = state.epoch
         scores = yield from evaluation.score(training, network.network, backbone_only=epoch == 0)
         best = epoch > 0 and scores.main.value > state.best
-        if best:
-            state.best = scores.main.value
-            save(training, network, training.run.best, epoch)
+        state.best = scores.main.value if best else state.best
+    if training.fabric.broadcast(best):
+        save(training, state, network, training.run.best)
+    if training.first:
         training.run.log("score", epoch=epoch, best=best, scores=scores.as_json(6))
         yield HoldoutScored(epoch, scores, best)
     training.fabric.barrier()
 
 
-def save(training: Training, network: TrainedNetwork, path: Path, epoch: int) -> None:
-    """Write the checkpoint of a network with its origin, in the first process."""
-    if not training.first:
-        return
+def save(training: Training, state: TrainState, network: TrainedNetwork, path: Path) -> None:
+    """Write the checkpoint of a network with its origin, in the first process of all that call."""
     key, training_set = training.key, training.training_set
     origin = Origin(
         plugin=key.plugin,
         settings=training.plugin.recorded,
         fingerprint=key.fingerprint,
         labels=tuple(str(label) for label in training_set.label_map),
-        epoch=epoch,
+        epoch=state.epoch,
         on=key.on,
         data=key.data,
         weights=key.weights,
@@ -166,7 +191,9 @@ def save(training: Training, network: TrainedNetwork, path: Path, epoch: int) ->
         init_from=training.weights.plugin,
         earlier=training.weights.earlier_labels,
     )
-    save_checkpoint(path, network, origin)
+    with state.whole():
+        if training.first:
+            save_checkpoint(path, network, origin)
 
 
 def _averaged(training: Training, state: TrainState, sampler: BatchSampler) -> TrainedNetwork:

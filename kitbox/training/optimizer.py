@@ -89,7 +89,12 @@ class AveragedWeights:
     @property
     def model(self) -> TrainedNetwork | None:
         """The network with averaged weights; None before the first update."""
-        return cast(TrainedNetwork, self._average.module) if self._count else None
+        return self.network if self._count else None
+
+    @property
+    def network(self) -> TrainedNetwork:
+        """The network that keeps the average, also before its first update."""
+        return cast(TrainedNetwork, self._average.module)
 
     def after_step(self, trained: TrainedNetwork) -> None:
         """Update an exponential average after a step of the optimiser."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from kitbox.devices.process_group import first_ahead
 from kitbox.errors import KitboxError
@@ -76,7 +77,7 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
         if state.epoch == 0 and options.on == "holdout":
             yield from checkpoints.score(training, state, state.trained)
         if plugin.epochs == 0:
-            checkpoints.save(training, state.trained, run.last, epoch=0)
+            checkpoints.save(training, state, state.trained, run.last)
         else:
             loop = _Loop.build(training, state)
             log = TrainingLog(training)
@@ -92,8 +93,9 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
                     _check_files(training, loop.sizes_and_times, epoch)
                     yield from log.epoch(done)
                     yield from log.scores(checkpoints.score_and_save(training, state, loop.sampler))
-                    if training.first:
-                        state.save(run)
+                    with state.whole():
+                        if training.first:
+                            state.save(run)
                     fabric.barrier()
             log.close()
         if training.first:
@@ -157,7 +159,9 @@ def _train_epoch(
             _check(loss_read, training, epoch, step)
         rate = optimizer.param_groups[0]["lr"]
         if ends_group:
-            if plugin.gradient_clip is not None:
+            if plugin.gradient_clip is not None and state.divided is not None:
+                state.divided.clip(module.parameters(), plugin.gradient_clip)
+            elif plugin.gradient_clip is not None:
                 fabric.clip_gradients(
                     module, optimizer, max_norm=plugin.gradient_clip, error_if_nonfinite=False
                 )
@@ -215,6 +219,9 @@ class _Loop:
     @classmethod
     def build(cls, training: Training, state: TrainState) -> "_Loop":
         plugin, fabric = training.plugin, training.fabric
+        if state.divided is not None:  # each process has the gradients of its own labels
+            ignore: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+            ignore(state.trained, state.divided.names)
         module, optimizer = fabric.setup(state.trained, state.optimizer)
         batches = [state.planner.steps(epoch) for epoch in range(1, plugin.epochs + 1)]
         steps = [-(-count // plugin.accumulate) for count in batches]

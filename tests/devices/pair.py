@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -14,8 +15,16 @@ from kitbox.devices.launch import Processes, together
 from kitbox.devices.process_group import first_ahead, rank, wait_for_all
 from kitbox.embedding import embedder
 from kitbox.errors import KitboxError
+from kitbox.devices import class_shards
 from kitbox.network.loss_heads import build_loss_head
-from kitbox.plugin.losses import ArcFace, Triplet
+from kitbox.plugin.losses import ArcFace, CosFace, CrossEntropy, Focal, Ramp, Triplet
+
+DIVIDED = (
+    ArcFace(centers=2, ramp=Ramp(epochs=2)),
+    CosFace(margin=0.2),
+    CrossEntropy(label_smoothing=0.1),
+    Focal(),
+)
 
 
 def losses(images: torch.Tensor, labels: torch.Tensor) -> list[dict[str, list[float]]]:
@@ -39,6 +48,45 @@ def losses(images: torch.Tensor, labels: torch.Tensor) -> list[dict[str, list[fl
     return found
 
 
+def divided(images: torch.Tensor, labels: torch.Tensor) -> list[dict[str, list[float]]]:
+    """Return loss, and weights and moments after clipped steps, of heads that processes divide."""
+    class_shards.LEAST_WEIGHTS = 1
+    found = []
+    for loss in DIVIDED:
+        torch.manual_seed(0)
+        network = nn.Linear(5, 4)
+        head = build_loss_head(loss, 4, torch.bincount(labels).numpy())
+        whole = nn.Module()
+        whole.network, whole.heads = network, nn.ModuleList([head])
+        optimizer = torch.optim.AdamW(whole.parameters(), lr=0.1)
+        world = distributed.get_world_size() if distributed.is_initialized() else 1
+        parts: class_shards.DividedWeights | None = None
+        for step in range(3):
+            if step == 1 and world > 1:  # as after resuming, with moments
+                del value  # its graph knows the shapes of whole weights
+                parts = class_shards.DividedWeights([whole], optimizer)
+            share = images[distributed.get_rank() :: world] if world > 1 else images
+            value = head(gather_batch(network(share), len(labels)), labels)
+            value.backward()
+            if world > 1:  # as DistributedDataParallel does with what is not divided
+                for each in whole.parameters() if parts is None else network.parameters():
+                    distributed.all_reduce(each.grad)
+                    each.grad /= world
+            if parts is None:
+                nn.utils.clip_grad_norm_(whole.parameters(), 0.01)
+            else:
+                parts.clip(whole.parameters(), 0.01)
+            optimizer.step()
+            optimizer.zero_grad()
+        with parts.whole() if parts is not None else nullcontext():
+            moments = [
+                each["exp_avg"].flatten() * 100 for each in optimizer.state_dict()["state"].values()
+            ]
+            weights = [each.detach().flatten() for each in whole.parameters()]
+        found.append({"loss": [value.item()], "gradients": torch.cat(moments + weights).tolist()})
+    return found
+
+
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
     """Return nine images, which two processes cannot share equally, and their labels."""
     torch.manual_seed(1)
@@ -54,7 +102,7 @@ def work() -> None:
         with first_ahead():
             order.append(len(list(Path(sys.argv[1]).glob("seen-*"))))
             Path(sys.argv[1], f"seen-{rank()}").touch()
-        found = {"ahead": order, "losses": losses(*batch())}
+        found = {"ahead": order, "losses": losses(*batch()), "divided": divided(*batch())}
         Path(sys.argv[1], f"rank-{rank()}.json").write_text(json.dumps(found))
         if rank() == 1:
             raise KitboxError("the disk of machine 2 is full", fix="empty it")

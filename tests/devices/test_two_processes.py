@@ -98,6 +98,19 @@ def test_losses_see_the_whole_batch_and_give_its_gradients(both) -> None:
 
 
 @pytest.mark.slow
+def test_divided_class_weights_learn_as_whole_ones(both) -> None:
+    folder, _, _ = both
+    first, other = (json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(2))
+    for one, two, whole in zip(
+        first["divided"], other["divided"], pair.divided(*pair.batch()), strict=True
+    ):
+        assert one["loss"] == two["loss"]
+        np.testing.assert_allclose(one["loss"], whole["loss"], rtol=1e-5)
+        np.testing.assert_allclose(one["gradients"], whole["gradients"], rtol=1e-4, atol=1e-5)
+        assert len(two["gradients"]) < len(whole["gradients"])  # the first alone has all
+
+
+@pytest.mark.slow
 def test_an_error_of_one_process_ends_both_with_one_sentence(both) -> None:
     _, _, results = both
     assert [code for code, _, _ in results] == [1, 1]

@@ -303,6 +303,11 @@ ALIKE: dict[str, dict[str, object]] = {
         "sampler": PK(images_per_label=2),
         "batch_size": 10,  # five for each: neither whole labels nor pairs
     },
+    "class_weights": {  # large enough for `two_processes` to divide them
+        "losses": [ArcFace(), CrossEntropy()],
+        "embedding_dim": 64,
+        "averaging": Ema(),
+    },
     "sequenced": {
         "losses": [Triplet(mining="sequence")],
         "sampler": Hardness(mined_on="frozen"),
@@ -320,11 +325,12 @@ def train_in_two(workspace: Workspace, plugins: Mapping[str, Plugin]) -> Any:
     """Train plugins in two processes from the command line; return the result."""
     for name, plugin in plugins.items():
         write_plugin_file(workspace, name, plugin)
-    command = [sys.executable, "-m", "kitbox", "train", *plugins, "--device", "cpu"]
+    module = "tests.training.two_processes"
+    command = [sys.executable, "-m", module, "train", *plugins, "--device", "cpu"]
     return subprocess.run(
         [*command, "--devices", "2", "--precision", "32", "--workers", "0", "--json"],
         cwd=workspace.root,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=240,
@@ -338,6 +344,7 @@ def in_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainSetup, dict[s
     plugins = {f"shared_{name}": tiny(**({"epochs": 2} | given)) for name, given in SHARED.items()}
     done = train_in_two(workspace, plugins)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("its class weights are divided among 2 processes") == 1
     _, collection = finish(collect(workspace, competition))
     setup = TrainSetup(collection, competition, workspace, OPTIONS)
     return setup, plugins, json.loads(done.stdout)
