@@ -290,18 +290,17 @@ def prepare(
         return
     with backend.open():
         collection = load_collection(workspace, competition)
-    planned = pixel_cache_writer.plan(workspace, _readable(collection), specs)
-    free = pixel_cache_writer.check_disk_space(workspace, planned)
-    many = "" if len(plugins) == 1 else "s"
-    print_line(
-        f"{len(planned.jobs)} of {planned.files} files to decode for {len(plugins)} plugin{many}; "
-        f"takes {pixel_cache_writer.gigabytes(planned.bytes)} "
-        f"of {pixel_cache_writer.gigabytes(free)} free"
-    )
-    began = time.perf_counter()
-    with backend.open():
+        planned = pixel_cache_writer.plan(workspace, _readable(collection), specs)
+        free = pixel_cache_writer.check_disk_space(workspace, planned)
+        many = "" if len(plugins) == 1 else "s"
+        print_line(
+            f"{len(planned.jobs)} of {planned.files} files to decode for {len(plugins)} "
+            f"plugin{many}; takes {pixel_cache_writer.gigabytes(planned.bytes)} "
+            f"of {pixel_cache_writer.gigabytes(free)} free"
+        )
+        began = time.perf_counter()
         problems = follow(pixel_cache_writer.fill(planned, workspace))
-    seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began
     for problem in problems:
         print_line(f"left out: {problem}")
     stores = [

@@ -105,6 +105,7 @@ def match(
     settings = [
         MatchSettings.parse(text, shortlist=shortlist, budget=budget) for text in matchers or ()
     ]
+    backend.check(device.workers)
     workspace, competition = open_workspace(folder)
     combine = CombineOptions(whiten=whiten, rerank=rerank, checkpoint=checkpoint)
     recipe = choose_recipe(names, plugins, combine, workspace, competition)
@@ -145,7 +146,7 @@ def match(
             stage = match_shortlists(
                 one, graphs, images, workspace, options, unreadable=collection.unreadable
             )
-            with backend.open():
+            with backend.open(device.workers):
                 found = follow(stage)
             seconds = time.monotonic() - begin
             report.append(_Row(one, side, found, seconds, ensemble))

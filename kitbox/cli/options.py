@@ -227,11 +227,17 @@ class BackendOptions:
         ),
     ] = None
 
-    def open(self) -> AbstractContextManager[None]:
-        """Return the context in which the work runs there."""
+    def check(self, workers: int | None) -> None:
+        """Raise KitboxError where --workers does not go with it, before other work begins."""
+        from kitbox.devices.joblib_backend import check_backend
+
+        check_backend(self.backend, self.address, workers)
+
+    def open(self, workers: int | None = None) -> AbstractContextManager[None]:
+        """Return the context in which the work runs there, by so many processes of loky."""
         from kitbox.devices.joblib_backend import open_backend
 
-        return open_backend(self.backend, self.address)
+        return open_backend(self.backend, self.address, workers)
 
 
 @dataclass(frozen=True, kw_only=True)

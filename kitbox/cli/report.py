@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kitbox.cli.options import (
+    BackendOptions,
     CombineOptions,
     DeviceOptions,
     FoldOption,
@@ -65,6 +66,7 @@ def report(
     combine: CombineOptions,
     fold: FoldOption = "1",
     device: MatchDeviceOptions,
+    backend: BackendOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -91,14 +93,16 @@ def report(
         recipe = choose_recipe(names, plugins, combine, workspace, competition)
         wanted = results_page.resolve_names(recipe, workspace)
         build_frozen(wanted.sources, workspace)
-        written, scores = _write_results(
-            wanted, workspace, competition, fold, device.for_embedding()
-        )
+        with backend.open():
+            written, scores = _write_results(
+                wanted, workspace, competition, fold, device.for_embedding()
+            )
     else:
         ignored = given_options(plugins, combine) + (["--fold"] if fold != "1" else [])
         if ignored:
             raise KitboxError(f"{ignored[0]} is about plugins; name them, or leave it out")
-        written, scores = _write_data(by or [], workspace, competition), None
+        with backend.open():
+            written, scores = _write_data(by or [], workspace, competition), None
     if as_json:
         print_json(
             {

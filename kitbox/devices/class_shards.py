@@ -1,4 +1,4 @@
-"""Class weights divided among processes: each has those of some labels, and computes their logits."""
+"""Class weights divided among processes: each has those of some labels, and their logits."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ class ClassShard:
 
     @classmethod
     def of_process(cls, rank: int, world: int, total: int) -> "ClassShard":
-        """Return the shard of process `rank` of `world`; their sizes differ by one label at most."""
+        """Return the shard of process `rank` of `world`; sizes differ by one label at most."""
         first, after = (total * each // world for each in (rank, rank + 1))
         return cls(first, after - first, total)
 
@@ -189,8 +189,9 @@ def is_divisible(network: nn.Module) -> bool:
 
 
 def _is_large(head: nn.Module) -> bool:
-    return isinstance(head, DivisibleHead) and LEAST_WEIGHTS <= sum(
-        weights.numel() for weights, _ in head.class_weights()
+    return (
+        isinstance(head, DivisibleHead)
+        and sum(weights.numel() for weights, _ in head.class_weights()) >= LEAST_WEIGHTS
     )
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Literal, get_args
 
 from joblib import Parallel, cpu_count, parallel_config
-from joblib.parallel import get_active_backend
+from joblib.parallel import ThreadingBackend, get_active_backend
 
 from kitbox.errors import KitboxError, first_line
 
@@ -16,19 +16,34 @@ Backend = Literal["threading", "loky", "dask", "ray"]
 _AT_ONCE = 16
 
 
-@contextmanager
-def open_backend(backend: str | None, address: str | None = None) -> Iterator[None]:
-    """Let `run` use a backend within the body; None is threads, as without this.
-
-    `address` is that of the scheduler of a dask or ray cluster; without it a cluster is started on
-    this machine. Raises KitboxError for a package that is missing, and where no scheduler answers.
-    """
+def check_backend(
+    backend: str | None, address: str | None = None, workers: int | None = None
+) -> None:
+    """Raise KitboxError for a backend that does not exist, and for what it does not take."""
     if backend is not None and backend not in get_args(Backend):
         raise KitboxError(f"--backend {backend} is not {', '.join(get_args(Backend))}")
     if address is not None and backend not in ("dask", "ray"):
         raise KitboxError("--address is that of a cluster", fix="add --backend dask or ray")
+    if workers is not None and backend in ("dask", "ray"):
+        raise KitboxError(
+            f"--workers {workers}: a cluster of {backend} has workers of its own",
+            fix="leave the option out",
+        )
+
+
+@contextmanager
+def open_backend(
+    backend: str | None, address: str | None = None, workers: int | None = None
+) -> Iterator[None]:
+    """Let `run` use a backend within the body; None is threads, as without this.
+
+    `address` is that of the scheduler of a dask or ray cluster; without it a cluster is started on
+    this machine. `workers` is the number of processes of loky, by default one a core. Raises
+    KitboxError for a package that is missing, where no scheduler answers, and as `check_backend`.
+    """
+    check_backend(backend, address, workers)
     with ExitStack() as stack:
-        settings: dict[str, Any] = {}
+        settings: dict[str, Any] = {"n_jobs": -1 if workers is None else max(workers, 1)}
         if backend == "dask":
             settings["client"] = stack.enter_context(_dask(address))
         elif backend == "ray":
@@ -40,25 +55,33 @@ def open_backend(backend: str | None, address: str | None = None) -> Iterator[No
 
 def run(calls: Iterable[Any]) -> Iterator[Any]:
     """Yield in their order what calls return that were made by `joblib.delayed`."""
-    backend, _ = get_active_backend(prefer="threads")
+    backend, jobs = _active()
     if backend.supports_return_generator:
-        yield from Parallel(n_jobs=-1, prefer="threads", return_as="generator")(calls)
+        yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(calls)
         return
-    waiting, count = iter(calls), _AT_ONCE * max(backend.effective_n_jobs(-1), cpu_count())
-    while part := list(islice(waiting, count)):
-        yield from Parallel(n_jobs=-1)(part)
+    waiting, count = iter(calls), _AT_ONCE * max(backend.effective_n_jobs(jobs), cpu_count())
+    with Parallel(n_jobs=jobs) as parallel:  # which keeps its workers
+        while part := list(islice(waiting, count)):
+            yield from parallel(part)
 
 
 def shares_memory() -> bool:
     """Return whether the workers of `run` are threads, which may write to what they are given."""
-    backend, _ = get_active_backend(prefer="threads")
+    backend, _ = _active()
     return bool(getattr(backend, "supports_sharedmem", False))  # that of dask does not say
 
 
 def worker_count() -> int:
     """Return the number of calls that the backend runs at a time."""
-    backend, _ = get_active_backend(prefer="threads")
-    return int(backend.effective_n_jobs(-1))
+    backend, jobs = _active()
+    return int(backend.effective_n_jobs(jobs))
+
+
+def _active() -> tuple[Any, int]:
+    """Return the backend of the context, and its number of workers, -1 for one a core."""
+    backend, jobs = get_active_backend(prefer="threads")
+    # without a context it is threads, and joblib's number is 1
+    return backend, -1 if jobs is None or isinstance(backend, ThreadingBackend) else jobs
 
 
 def _dask(address: str | None) -> Any:
@@ -85,7 +108,12 @@ def _start_ray(address: str | None) -> None:
     except ImportError as error:
         raise _missing("ray") from error
     try:
-        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
+        ray.init(
+            address=address,
+            ignore_reinit_error=True,
+            log_to_driver=False,
+            logging_level=logging.ERROR,  # it tells of each argument of joblib that it ignores
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise KitboxError(
             f"--address {address}: no cluster of ray answers there ({first_line(error)})",

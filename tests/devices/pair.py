@@ -63,7 +63,7 @@ def divided(images: torch.Tensor, labels: torch.Tensor) -> list[dict[str, list[f
         parts: class_shards.DividedWeights | None = None
         for step in range(3):
             if step == 1 and world > 1:  # as after resuming, with moments
-                del value  # its graph knows the shapes of whole weights
+                value = None  # its graph knows the shapes of whole weights
                 parts = class_shards.DividedWeights([whole], optimizer)
             share = images[distributed.get_rank() :: world] if world > 1 else images
             value = head(gather_batch(network(share), len(labels)), labels)

@@ -137,6 +137,16 @@ def test_an_address_needs_a_cluster() -> None:
     assert str(caught.value) == "--address is that of a cluster; add --backend dask or ray"
 
 
+def test_workers_are_those_of_loky_and_not_of_a_cluster() -> None:
+    with open_backend("loky", workers=3):
+        assert joblib_backend.worker_count() == 3
+    with pytest.raises(KitboxError) as caught, open_backend("dask", workers=3):
+        pass
+    assert str(caught.value) == (
+        "--workers 3: a cluster of dask has workers of its own; leave the option out"
+    )
+
+
 def test_a_missing_package_is_named_with_the_way_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
