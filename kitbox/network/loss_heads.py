@@ -23,9 +23,9 @@ from pytorch_metric_learning.utils.common_functions import TorchInitWrapper
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kitbox.devices.class_shards import ClassShard, DivisibleHead, shared
 from kitbox.errors import KitboxError
 from kitbox.network import miners
-from kitbox.devices.class_shards import ClassShard, DivisibleHead, shared
 from kitbox.network.margins import Margins
 from kitbox.plugin.losses import (
     ArcFace,

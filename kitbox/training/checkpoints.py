@@ -10,10 +10,10 @@ from pickle import PickleError
 import torch
 from torch.optim import Optimizer
 
+from kitbox.devices.class_shards import DividedWeights, is_divisible
 from kitbox.errors import KitboxError
 from kitbox.files import read_sealed, write_sealed
 from kitbox.network.checkpoint import Origin, save_checkpoint
-from kitbox.devices.class_shards import DividedWeights, is_divisible
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import curriculum
 from kitbox.records import Progress

@@ -10,12 +10,12 @@ import torch.distributed as distributed
 from torch import nn
 
 from kitbox.cli import app
+from kitbox.devices import class_shards
 from kitbox.devices.batch_gather import gather_batch
 from kitbox.devices.launch import Processes, together
 from kitbox.devices.process_group import first_ahead, rank, wait_for_all
 from kitbox.embedding import embedder
 from kitbox.errors import KitboxError
-from kitbox.devices import class_shards
 from kitbox.network.loss_heads import build_loss_head
 from kitbox.plugin.losses import ArcFace, CosFace, CrossEntropy, Focal, Ramp, Triplet
 
