@@ -161,6 +161,11 @@ def fit(signals: Signals, own: Integers) -> IdentityModel:
     others[rows[present], own[present]] = False
     weights = 0.5 * len(signals) / np.array([present.sum(), len(signals)])
     smoothness = _SMOOTHNESS * _curvature(knots, signals, spreads)
+    known = slice(None) if present.all() else np.flatnonzero(present)  # of all, no copy is made
+    sides = (
+        (there[known], known, np.ascontiguousarray(scaled[:, known]), weights[0]),
+        (others, slice(None), scaled, weights[1]),
+    )
 
     def loss(parameters: Numbers) -> tuple[float, Numbers]:
         log_odds = np.tensordot(parameters[:-1], scaled, axes=1) + parameters[-1]
@@ -168,21 +173,18 @@ def fit(signals: Signals, own: Integers) -> IdentityModel:
         value += 0.5 * float(parameters @ smoothness @ parameters)
         gradient = np.append(_PENALTY * len(signals) * parameters[:-1], 0.0)
         gradient += smoothness @ parameters
-        for candidates, used, weight in (
-            (there, present, weights[0]),
-            (others, np.ones_like(present), weights[1]),
-        ):
-            z = np.where(candidates[used], log_odds[used], -np.inf)
+        for candidates, used, of_used, weight in sides:
+            z = np.where(candidates, log_odds[used], -np.inf)
             top = np.maximum(z.max(axis=1), 0.0)
             share = np.exp(z - top[:, None])
             total = share.sum(axis=1) + np.exp(-top)
             share /= total[:, None]
             value += weight * float((np.log(total) + top).sum())
-            if candidates is there:  # the right answer is the individual, else the outside option
+            if candidates is not others:  # the individual is right, else the outside option
                 chosen = np.arange(len(z)), own[used]
                 value -= weight * float(z[chosen].sum())
                 share[chosen] -= 1
-            gradient[:-1] += weight * np.tensordot(scaled[:, used], share, axes=2)
+            gradient[:-1] += weight * np.tensordot(of_used, share, axes=2)
             gradient[-1] += weight * float(share.sum())
         return value / len(signals), gradient / len(signals)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +62,16 @@ class Gallery:
     @property
     def counts(self) -> Integers:
         """The number (m,) of photographs of each individual."""
-        return np.diff(np.append(self.starts, len(self.rows)))
+        return np.diff(self._ends)
 
     def photographs_of(self, individual: int) -> slice:
         """Return where the photographs of the i-th individual are."""
-        ends = np.append(self.starts, len(self.rows))
-        return slice(int(ends[individual]), int(ends[individual + 1]))
+        return slice(int(self._ends[individual]), int(self._ends[individual + 1]))
+
+    @cached_property
+    def _ends(self) -> Integers:
+        """Where the photographs of each individual begin, and where the last ones end."""
+        return np.append(self.starts, len(self.rows))
 
 
 @dataclass(frozen=True, kw_only=True)
