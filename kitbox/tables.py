@@ -31,6 +31,8 @@ _LONGEST_CELL = 2**31 - 1
 _NAMED, _SHOWN = 30, 60
 # Lines at the top of a list in which its header is looked for.
 _TOP = 20
+# Digits of a whole number; Python takes a quadratic time for long ones and refuses 4,300.
+_DIGITS = 18
 # Rows of a long list that are read at a time.
 _BLOCK_ROWS = 100_000
 _WORKBOOK = b"PK\x03\x04"  # a zip archive, as .xlsx
@@ -161,6 +163,11 @@ def join(names: Iterable[str]) -> str:
     named = [f"'{name}'" if name != name.strip() else name for name in names if name.strip()]
     shown = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…" for name in named[:_NAMED]]
     return ", ".join([*shown, *(["…"] if len(named) > _NAMED else [])]) or "nothing"
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number of a cell, None for other text and for more than 18 digits."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def refuse_repeated(path: Path, names: list[str], columns: Iterable[str], line: int = 1) -> None:

@@ -263,7 +263,7 @@ def load(workspace: Workspace) -> tuple[CatalogueChange, ...]:
         return ()
     rows = []
     for line, row in tables.read_rows(path, _NEEDED, optional=COLUMNS[len(_NEEDED) :]):
-        if not row["change"].isdecimal():
+        if tables.whole_number(row["change"]) is None:
             raise KitboxError(
                 f"'{row['change']}' is no number of a change",
                 where=f"{path} line {line}",
@@ -407,11 +407,11 @@ def next_names(pattern: str, taken: Iterable[str], count: int = 1) -> list[str]:
     """
     before, spec, after = _pattern(pattern)
     numbers = [
-        int(middle)
+        number
         for name in taken
         if name.startswith(before)
         and name.endswith(after)
-        and (middle := name[len(before) : len(name) - len(after)]).isdecimal()
+        and (number := tables.whole_number(name[len(before) : len(name) - len(after)])) is not None
     ]
     start = max(numbers, default=0) + 1
     return [f"{before}{format(number, spec)}{after}" for number in range(start, start + count)]

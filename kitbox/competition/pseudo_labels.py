@@ -173,15 +173,15 @@ def _table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str
 
 
 def _row(cells: dict[str, str], line: int) -> PseudoLabel:
-    number = cells["round"]
-    if not number.isdecimal():
-        raise KitboxError(f"round = '{number}' is no whole number; correct it")
+    number = tables.whole_number(cells["round"])
+    if number is None:
+        raise KitboxError(f"round = '{cells['round']}' is no whole number; correct it")
     return PseudoLabel(
         image_id=cells["image"],
         label=cells["label"],
         confidence=_number(cells["confidence"], "confidence"),
         gap=_number(cells["gap"], "gap") if cells["gap"] else None,
-        round=int(number),
+        round=number,
         source=cells["from"],
         on=cells["on"],
         holdout=cells["holdout"],

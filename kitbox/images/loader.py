@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -252,7 +253,11 @@ def augmentation_seed(seed: int, epoch: int, image_id: str) -> int:
 
 
 def start_worker(worker: int) -> None:
-    """Limit OpenCV to one thread in a worker process."""
+    """Limit OpenCV to one thread in a worker process, and leave Ctrl-C to the main process.
+
+    It is sent to all of them, and a worker that ends first looks like one that was killed.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import cv2
 
     del worker

@@ -193,7 +193,7 @@ def test_photographs_are_moved_to_a_known_individual_on_request(workspace: Works
 def test_new_individuals_get_the_numbers_after_the_largest(
     pattern: str, expected: list[str]
 ) -> None:
-    taken = ["W-2", "W-0012", "W-x", "other"]
+    taken = ["W-2", "W-0012", "W-x", "other", "W-" + "9" * 5000]
     assert catalogue_changes.next_names(pattern, taken, 2) == expected
 
 

@@ -50,6 +50,7 @@ def test_a_missing_or_empty_file_has_no_rows(tmp_path: Path, content: str | None
         ("t1,Ahab,0.9,-1,1,a,all,", "line 2: gap = -1.0 is not between 0 and 1"),
         ("t1,Ahab,0.9,0,first,a,all,", "line 2: round = 'first' is no whole number"),
         ("t1,Ahab,0.9,0,²,a,all,", "line 2: round = '²' is no whole number"),
+        (f"t1,Ahab,0.9,0,{'9' * 5000},a,all,", "line 2: round = '99999"),
         ("t1,Ahab,0.9,0,0,a,all,", "line 2: round = 0 is below 1"),
         ("t1,Ahab,0.9,0,1,a,test,", "line 2: on = 'test' is neither holdout nor all"),
         ("t1,new_whale,0.9,0,1,a,all,", "line 2: 'new_whale' is no individual; name one"),

@@ -2,7 +2,9 @@
 
 import os
 import re
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,22 @@ def test_a_killed_worker_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     raised = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
     assert re.match(told, str(killed_worker(raised)))
     assert killed_worker(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+
+
+def test_a_worker_leaves_an_interruption_to_the_main_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = ImageSet(strings(["a.png"]), (picture(tmp_path / "a.png", 0, 0),))
+    dataset = ImageDataset(images, (16, 16), interpolation="bicubic", crop_margin=None)
+    read = ImageDataset.__getitems__
+
+    def interrupted(*given: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return read(*given)
+
+    monkeypatch.setattr(ImageDataset, "__getitems__", interrupted)
+    [(_, rows)] = build_loader(dataset, [[0]], workers=1)
+    assert rows.tolist() == [0]
 
 
 def test_threads_read_what_the_loader_reads_in_its_order(tmp_path: Path) -> None:
