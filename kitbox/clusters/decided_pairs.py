@@ -112,7 +112,7 @@ def link_labels(measured: LabelSimilarities, search: Search, links: Links) -> La
                     values[others] = min(-1.0, values[known].min())
             yield rows, similarity
 
-    return replace(measured, blocks=linked())
+    return measured.with_blocks(linked())
 
 
 def link_answers(

@@ -7,7 +7,7 @@ almost equally likely.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -134,7 +134,7 @@ def apply_balance(
     for part, block in measured.blocks:
         similarity[part] = block
     if not queries or not labels:
-        return BalancedLabels(replace(measured, blocks=iter(())), queries, 0, 0)
+        return BalancedLabels(measured.with_blocks(iter(())), queries, 0, 0)
     order = np.argsort(measured.query_ids, kind="stable")
     similarity = similarity[order]
     before, without_place = similarity.argmax(axis=1), 0
@@ -160,7 +160,7 @@ def apply_balance(
     moved = int((similarity.argmax(axis=1) != before).sum())
     found = np.empty_like(similarity)
     found[order] = similarity
-    blocks = replace(measured, blocks=_blocks(found))
+    blocks = measured.with_blocks(_blocks(found))
     return BalancedLabels(blocks, queries, moved, without_place)
 
 

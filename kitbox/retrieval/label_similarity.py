@@ -1,7 +1,8 @@
 """Similarities of queries to labels, each measured by the images of the label."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -9,12 +10,15 @@ from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
 from kitbox.records import Floats, Integers, LabelledImages, Strings, rows_of
+from kitbox.retrieval.knn import best_columns
 from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, row_blocks
 
 Similarity = Literal["best", "mean", "sum", "centre", "closeness"]
 
 # Labels of one size from which on their images are compared one of each label at a time.
 _MANY = 16
+# Images of a query in which its best labels are looked for, and those of all queries: 100 MB.
+_NEAREST, _MOST_NEAREST = 100, 8_000_000
 # The share of a label's images, the farthest ones, that its centre leaves out at most.
 _TRIMMED = 0.25
 
@@ -25,11 +29,32 @@ class LabelSimilarities:
 
     `query_ids (q,)` as answers name them, `labels (l,)`. `blocks` yields, once, rows of queries
     and their similarities (rows, l): -inf for a label without images other than the query itself.
+    `best`, where there is one, finds so many of the most similar labels without all similarities.
     """
 
     query_ids: Strings
     labels: Strings
     blocks: Iterator[Block]
+    best: "Callable[[int], BestLabels] | None" = None
+
+    def with_blocks(self, blocks: Iterator[Block]) -> "LabelSimilarities":
+        """Return other similarities of the same queries to the same labels."""
+        return LabelSimilarities(self.query_ids, self.labels, blocks)
+
+    def best_labels(self, k: int) -> "BestLabels":
+        """Return the k most similar labels of each query; of equals the first one."""
+        if self.best is not None:
+            return self.best(k)
+        found = np.zeros((len(self.query_ids), k), dtype=np.int64)
+        similarity = np.full((len(self.query_ids), k), -np.inf, dtype=np.float32)
+        for rows, of_labels in self.blocks:
+            found[rows] = best_columns(of_labels, k)
+            similarity[rows] = np.take_along_axis(of_labels, found[rows], axis=1)
+        return found, similarity
+
+
+# The columns (q, k) of labels, and the similarities (q, k) to them, best first.
+BestLabels = tuple[Integers, Floats]
 
 
 def measure(
@@ -59,8 +84,12 @@ def measure(
                 "task.label_similarity"
             )
         blocks = _centre_blocks(graph, image_ids, starts)
-    elif similarity == "best":
+    elif similarity == "best" and len(labels):
         blocks = _best_blocks(graph, image_ids, starts)
+        few = len(graph.search.query_ids) * _NEAREST <= _MOST_NEAREST
+        if few and len(graph.search.gallery_images) > _NEAREST and graph.searchable:
+            best = partial(_nearest_labels, graph, image_ids, starts)
+            return LabelSimilarities(graph.search.query_ids, labels, blocks, best)
     elif len(labels):
         blocks = (
             (rows, _to_labels(each, starts, similarity, images))
@@ -99,9 +128,8 @@ def _best_blocks(graph: NeighbourGraph, image_ids: Strings, starts: Integers) ->
     labels = [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
     images = [starts[some][:, None] + np.arange(sizes[some[0]]) for some in labels]
     order = [(each.T if len(each) >= _MANY else each).ravel() for each in images]
-    place = np.argsort(np.concatenate(labels)) if labels else starts
-    searched = image_ids[np.concatenate(order)] if order else image_ids
-    for rows, each in graph.blocks(searched):
+    place = np.argsort(np.concatenate(labels))
+    for rows, each in graph.blocks(image_ids[np.concatenate(order)]):
         found = np.empty((len(each), len(starts)), dtype=np.float32)
         image = label = 0
         for some in images:
@@ -113,6 +141,46 @@ def _best_blocks(graph: NeighbourGraph, image_ids: Strings, starts: Integers) ->
                 part.reshape(-1, count, size).max(axis=2, out=best)
             image, label = image + some.size, label + count
         yield rows, found[:, place]
+
+
+def _nearest_labels(
+    graph: NeighbourGraph, image_ids: Strings, starts: Integers, k: int
+) -> BestLabels:
+    """Return the k best labels of each query by its nearest images, where these tell.
+
+    They do where the k-th label is nearer than the last of those images. Other queries, near to
+    labels of many images, are compared with all images.
+    """
+    search = graph.search
+    if 2 * k * len(image_ids) <= _NEAREST * len(starts):
+        near = graph.shortlist(_NEAREST)
+        label_of = np.full(len(search.gallery_images) + 1, -1)  # row -1 is none
+        sizes = np.diff(starts, append=len(image_ids))
+        in_gallery = rows_of(image_ids, search.gallery_images)
+        label_of[in_gallery] = np.repeat(np.arange(len(sizes)), sizes)
+        found, similarity = _first_labels(label_of[near.rows], near.similarity, k)
+        left = np.flatnonzero(similarity[:, -1] <= near.similarity[:, -1])
+    else:
+        found = np.zeros((len(search.query_ids), k), dtype=np.int64)
+        similarity = np.empty(found.shape, dtype=np.float32)
+        left = np.arange(len(found))
+    queries = {name: getattr(search, name)[left] for name in ("query_ids", "query_images")}
+    others = replace(graph, search=replace(search, **queries))
+    for rows, each in _best_blocks(others, image_ids, starts):
+        found[left[rows]] = best = best_columns(each, k)
+        similarity[left[rows]] = np.take_along_axis(each, best, axis=1)
+    return found, similarity
+
+
+def _first_labels(labels: Integers, similarity: Floats, k: int) -> BestLabels:
+    """Return the first k labels of rows of images (q, w), best first; of equals the lesser one."""
+    by_label = np.argsort(labels, axis=1, kind="stable")
+    labels = np.take_along_axis(labels, by_label, axis=1)
+    similarity = np.take_along_axis(similarity, by_label, axis=1)
+    first = np.diff(labels, axis=1, prepend=-1) > 0
+    similarity = np.where(first, similarity, np.float32(-np.inf))
+    best = best_columns(similarity, k)
+    return np.take_along_axis(labels, best, axis=1), np.take_along_axis(similarity, best, axis=1)
 
 
 def _combined(each: Floats, starts: Integers, images: int, *, mean: bool) -> Floats:

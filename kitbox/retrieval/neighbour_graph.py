@@ -35,6 +35,8 @@ Pairs = tuple[Integers, Integers, Floats]
 
 # Similarities held at a time: 64 MB of float32.
 _BLOCK_SIZE = 16_000_000
+# Pairs of a shortlist that are kept for the next question: 100 MB.
+_MOST_KEPT = 8_000_000
 # Queries compared with all queries at a time: of 20,000, 20 MB of float32.
 _ROWS = 256
 # Seconds of an exact search from which on an index is named.
@@ -256,6 +258,7 @@ class NeighbourGraph:
     others: Strings | None = None
     separated: SeparatedImages | None = None
     index: SearchedGallery | None = None
+    _found: list[Shortlist] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, offsets, images in (
@@ -280,6 +283,11 @@ class NeighbourGraph:
         """Whether all similarities are cosines of the query and the gallery vectors."""
         return self.reranked is None and self.outside.identity and self.separated is None
 
+    @property
+    def searchable(self) -> bool:
+        """Whether an exact search among vectors finds the nearest: none was moved or expanded."""
+        return self.plain and self.index is None and self.expanded is None
+
     def nearest(self, k: int) -> Neighbours:
         """Return the k most similar gallery images of each query; equals are ordered by id.
 
@@ -296,7 +304,7 @@ class NeighbourGraph:
         if len(gallery_ids) and self.plain and self.index is not None:
             return Shortlist(*self.index.nearest_rows(self.query, k))
         if len(gallery_ids) and self.plain:
-            return Shortlist(*knn.nearest_rows(self.query, self.gallery, k))
+            return self._exact_shortlist(k)
         shape = (len(self.search.query_ids), k)
         found, similarity = np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32)
         if not len(gallery_ids):
@@ -309,6 +317,15 @@ class NeighbourGraph:
             found[rows, :width] = np.where(np.isneginf(values), -1, order[best])
             similarity[rows, :width] = values
         return Shortlist(found, similarity)
+
+    def _exact_shortlist(self, k: int) -> Shortlist:
+        """Return the k nearest by exact search; of few pairs the last shortlist is kept."""
+        if not self._found or self._found[0].rows.shape[1] < k:
+            found = Shortlist(*knn.nearest_rows(self.query, self.gallery, k))
+            if found.rows.size > _MOST_KEPT:
+                return found
+            self._found[:] = [found]
+        return Shortlist(self._found[0].rows[:, :k], self._found[0].similarity[:, :k])
 
     @cached_property
     def index_recall(self) -> MeasuredRecall | None:

@@ -15,7 +15,6 @@ from kitbox.records import (
     rows_of,
 )
 from kitbox.retrieval import label_similarity
-from kitbox.retrieval.knn import best_columns
 from kitbox.retrieval.label_similarity import LabelSimilarities
 from kitbox.retrieval.neighbour_graph import NeighbourGraph
 
@@ -184,11 +183,10 @@ def _best_labels(measured: LabelSimilarities, k: int) -> Ranking:
     width = min(k, len(measured.labels))
     answers = np.full((len(measured.query_ids), k), "", dtype=measured.labels.dtype)
     similarity = np.full((len(measured.query_ids), k), -np.inf, dtype=np.float32)
-    for rows, of_labels in measured.blocks:
-        best = best_columns(of_labels, width)
-        found = np.take_along_axis(of_labels, best, axis=1)
-        similarity[rows, :width] = found
-        answers[rows, :width] = np.where(np.isneginf(found), "", measured.labels[best])
+    if width:
+        best, found = measured.best_labels(width)
+        similarity[:, :width] = found
+        answers[:, :width] = np.where(np.isneginf(found), "", measured.labels[best])
     return Ranking(measured.query_ids, answers, similarity)
 
 

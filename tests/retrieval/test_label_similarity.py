@@ -1,12 +1,13 @@
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitbox.records import Embeddings, Ranking
+from kitbox.records import Embeddings, Ranking, strings
 from kitbox.retrieval import label_similarity, neighbour_graph
 from kitbox.retrieval.ranking import rank_labels
 from tests.circle import at_angles, cosine, graph_of, image_set, placed
@@ -115,6 +116,28 @@ def test_many_labels_of_one_size_are_ranked_as_few_are(sizes: list[int]) -> None
     found = labels(query, gallery, label_of, 4, "best")
     expected = distinct(query, gallery, label_of, 4, "best", 1)
     assert rows(found) == [[label for label, _ in row][:4] for row in expected]
+
+
+@pytest.mark.parametrize("crowd", [0, 90, 130])
+def test_the_nearest_images_give_the_labels_that_all_images_give(crowd: int) -> None:
+    generator = np.random.default_rng(crowd)
+    vectors = generator.integers(-3, 4, (400, 3)).astype(np.float32)  # with many equals
+    vectors[(vectors == 0).all(axis=1)] = 1
+    vectors[:crowd] = [[1, 2, 3]]  # as near to others as one another, more than are looked at
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = strings([f"{name:03d}" for name in generator.permutation(400).tolist()])
+    gallery, query = Embeddings(ids, vectors), Embeddings(ids[85:145], vectors[85:145])
+    names = [f"l{label}" for label in generator.integers(0, 150, 330).tolist()]
+    known = image_set(dict(zip(ids.tolist(), names, strict=False)))
+    measured = label_similarity.measure(graph_of(query, gallery), known)
+    assert measured.best is not None
+    found, similarity = measured.best_labels(4)
+    slow, expected = replace(measured, best=None).best_labels(4)
+    np.testing.assert_allclose(similarity, expected, atol=1e-6)
+    apart = np.diff(-expected.astype(np.float64), axis=1, append=1) > 1e-5
+    clear = apart & np.append(np.ones((60, 1), dtype=np.bool_), apart[:, :-1], axis=1)
+    assert clear[:, :3].any()
+    np.testing.assert_array_equal(found[:, :3][clear[:, :3]], slow[:, :3][clear[:, :3]])
 
 
 def test_one_outlier_of_four_does_not_move_a_centre() -> None:
