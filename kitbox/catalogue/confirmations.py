@@ -137,15 +137,18 @@ def decided(
     A photograph shows the individual of those that it is the `same` as, through any chain. One
     without such a chain into the catalogue shows a new individual where it, or one of its chain, is
     decided to be `new`. Photographs that are not there are set aside where only pages wrote the
-    rows about them; in a row written by hand the name may have a typing error. Raises KitboxError
-    for links that contradict each other.
+    rows about them; in a row written by hand the name may have a typing error. Of rows that
+    contradict each other no photograph is added, nor a new individual that has one of them.
     """
     label_of = {row.image: row.individual for row in rows}
-    links = decisions.link(label_of)
+    links, contradictions, aside = decisions.link_sound(label_of)
     open_images = {image for row in decisions.rows for image in row.images} - set(label_of)
+    numbered = zip(decisions.rows, decisions.lines, strict=bool(aside))
+    disputed = {image for row, line in numbered if line in aside for image in row.images}
+    unclear = {links.individual_of.get(image, -1) for image in disputed} - links.label_of.keys()
     found = []
     for image, number in links.individual_of.items():
-        if image in label_of:
+        if image in label_of or image in disputed or number in unclear:
             continue
         individual = links.label_of.get(number, "")
         if individual or number in links.new:
@@ -157,6 +160,7 @@ def decided(
         tuple(one for one in found if one.image not in gone),
         len(open_images) - len(found),
         tuple(gone),
+        tuple(f"left out until it is settled: {sentence}" for sentence in contradictions),
     )
 
 

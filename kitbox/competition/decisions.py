@@ -34,7 +34,7 @@ from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from itertools import count, pairwise
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -168,6 +168,14 @@ class Links:
 
 
 NO_LINKS = Links()
+
+
+class SoundLinks(NamedTuple):
+    """Links of images, sentences on the rows that contradict each other, and the lines of these."""
+
+    links: Links
+    contradictions: tuple[str, ...]
+    aside: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -313,6 +321,25 @@ class Decisions:
         if not (self.linked or self.new):
             return NO_LINKS
         return _LinkBuilder(self, labels).build()
+
+    def link_sound(self, labels: Mapping[str, str]) -> SoundLinks:
+        """Return the links of images without the rows that contradict each other or the labels."""
+        sentences, aside = list[str](), frozenset[int]()
+        while True:
+            try:
+                return SoundLinks(self.without(aside).link(labels), tuple(sentences), aside)
+            except ContradictionError as error:
+                sentences.append(str(error))
+                if aside.issuperset(error.lines):
+                    return SoundLinks(NO_LINKS, tuple(sentences), aside)
+                aside = aside.union(error.lines)
+
+    def without(self, lines: frozenset[int]) -> "Decisions":
+        """Return the decisions without the rows on some lines."""
+        if not lines:
+            return self
+        kept = [each for each in zip(self.rows, self.lines, strict=True) if each[1] not in lines]
+        return Decisions(tuple(row for row, _ in kept), self.path, tuple(line for _, line in kept))
 
     @cached_property
     def effective(self) -> tuple[Decision, ...]:

@@ -1,5 +1,6 @@
 """Decoding of image files into a network's pixels: upright, RGB, cropped and resized."""
 
+import logging
 import re
 import struct
 import warnings
@@ -63,6 +64,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Pillow logs what is wrong with some TIFFs before it raises it, and logging prints that by itself.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 _JPEG_END = b"\xff\xd9"
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 # The note in `Image.info` on a PNG whose EXIF was left out because its checksum is wrong.

@@ -11,12 +11,12 @@ from threading import RLock
 from kitbox.competition import decisions
 from kitbox.competition.boxes import Corners
 from kitbox.competition.decisions import (
-    NO_LINKS,
     PAIR_KINDS,
     ContradictionError,
     Decision,
     Decisions,
     Links,
+    SoundLinks,
 )
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
@@ -229,7 +229,7 @@ class ReviewState:
     @property
     def links(self) -> Links:
         """The links of images, without the rows that contradict each other."""
-        return self._sound[0]
+        return self._sound.links
 
     @cached_property
     def new_individuals(self) -> dict[int, str]:
@@ -241,24 +241,16 @@ class ReviewState:
     @property
     def contradictions(self) -> tuple[str, ...]:
         """Sentences on rows that contradict each other: typed ones, or of an older catalogue."""
-        return self._sound[1]
+        return self._sound.contradictions
 
     @property
     def set_aside(self) -> frozenset[int]:
         """The lines of the rows that contradict each other; no other decision waits for them."""
-        return self._sound[2]
+        return self._sound.aside
 
     @cached_property
-    def _sound(self) -> tuple[Links, tuple[str, ...], frozenset[int]]:
-        sentences, aside = list[str](), frozenset[int]()
-        while True:
-            try:
-                return _check_links(self, aside), tuple(sentences), aside
-            except ContradictionError as error:
-                sentences.append(str(error))
-                if aside.issuperset(error.lines):
-                    return NO_LINKS, tuple(sentences), aside
-                aside = aside.union(error.lines)
+    def _sound(self) -> SoundLinks:
+        return self.decisions.link_sound(_linked_labels(self))
 
     @cached_property
     def own_pairs(self) -> dict[tuple[str, frozenset[str]], str]:
@@ -408,24 +400,22 @@ def _since(row: Decision) -> str:
     return f"'{row.words}' was decided since; take that back first"
 
 
-def _check_links(state: ReviewState, aside: frozenset[int] = frozenset()) -> Links:
+def _check_links(state: ReviewState, aside: frozenset[int]) -> Links:
     """Return the links of images without those of the lines set `aside`.
 
     Raises KitboxError if they contradict each other or the labels.
     """
-    decided = state.decisions
-    if aside:
-        numbered = zip(decided.rows, decided.lines, strict=True)
-        kept = [pair for pair in numbered if pair[1] not in aside]
-        rows = tuple(row for row, _ in kept)
-        decided = Decisions(rows, decided.path, tuple(line for _, line in kept))
-    linked = {image_id for pair in decided.linked for image_id in pair}
-    linked |= decided.new
+    return state.decisions.without(aside).link(_linked_labels(state))
+
+
+def _linked_labels(state: ReviewState) -> dict[str, str]:
+    """Return the labels of linked images, which alone can contradict a link."""
+    linked = {image_id for pair in state.decisions.linked for image_id in pair}
+    linked |= state.decisions.new
     linked &= set(state.photographs.rows)
     labels = {image_id: state.label(image_id) for image_id in linked - state.dropped - state.wrong}
     unnamed = ("", state.photographs.unknown)
-    # only labels of linked images can contradict a link
-    return decided.link({image: label for image, label in labels.items() if label not in unnamed})
+    return {image: label for image, label in labels.items() if label not in unnamed}
 
 
 def _check_new(image_id: str, state: ReviewState) -> None:

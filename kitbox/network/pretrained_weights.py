@@ -5,6 +5,7 @@ import io
 import pickle
 import re
 import sys
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -404,7 +405,9 @@ def _read(path: Path) -> Any:
     try:
         if begin[8:9] == b"{":  # after the length of its header, whatever its suffix
             return load_file(path)
-        with path.open("rb") as file:  # not the path, by whose suffix torch chooses a reader
+        # not the path, by whose suffix torch chooses a reader
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a damaged file makes torch do
             try:
                 return torch.load(file, map_location="cpu", weights_only=True)
             except pickle.UnpicklingError:  # it holds settings and the like beside tensors

@@ -184,13 +184,30 @@ def test_a_new_photograph_that_is_the_same_as_a_known_one_is_known() -> None:
     assert confirmations.decided(decided, ROWS).rows == (Confirmation("s/1.jpg", "W1"),)
 
 
-def test_a_photograph_of_two_individuals_is_refused() -> None:
+def test_a_photograph_of_two_individuals_is_left_out_and_the_others_are_added() -> None:
     decided = Decisions(
-        (Decision("same", "s/1.jpg", "c/a.jpg"), Decision("same", "s/1.jpg", "c/b.jpg")),
-        lines=(2, 3),
+        (
+            Decision("same", "s/1.jpg", "c/a.jpg"),
+            Decision("same", "s/1.jpg", "c/b.jpg"),
+            Decision("same", "s/2.jpg", "c/a.jpg"),
+            Decision("new", "s/3.jpg"),
+            # what hangs on the contradiction alone is no new individual
+            Decision("same", "s/1.jpg", "s/4.jpg"),
+            Decision("new", "s/4.jpg"),
+        ),
+        Path("decisions.csv"),
+        lines=(2, 3, 4, 5, 6, 7),
     )
-    with pytest.raises(KitboxError, match="are the same individual by lines 2 and 3"):
-        confirmations.decided(decided, ROWS)
+    found = confirmations.decided(decided, ROWS)
+    [new] = [one for one in found.rows if not one.individual]
+    assert new.image == "s/3.jpg"
+    assert [one for one in found.rows if one is not new] == [Confirmation("s/2.jpg", "W1")]
+    assert found.open == 2
+    assert found.left_out == (
+        "left out until it is settled: decisions.csv line 3: 'c/a.jpg' of 'W1' and 'c/b.jpg' of "
+        "'W2' are the same individual by lines 2 and 3; correct or remove a row, or merge the "
+        "labels",
+    )
 
 
 def test_new_individuals_are_in_the_order_of_their_photographs() -> None:

@@ -1,5 +1,6 @@
 """Preprocessing: odd files are decoded correctly, or refused by name."""
 
+import logging
 import os
 import struct
 import warnings
@@ -315,6 +316,15 @@ def test_the_preview_in_a_raw_camera_file_is_not_taken_for_the_photograph(
     halves().save(tmp_path / name, format="TIFF")
     with pytest.raises(UnreadableImageError, match=r"is a raw camera file, .* JPEG or TIFF, or"):
         preprocessing.upright_size(tmp_path / name)
+
+
+def test_what_pillow_logs_of_a_damaged_file_is_not_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a command, without pytest's
+    logging.getLogger("another").error("printed")
+    logging.getLogger("PIL.TiffImagePlugin").error("More samples per pixel than can be decoded")
+    assert capsys.readouterr().err == "printed\n"
 
 
 @pytest.mark.parametrize(
