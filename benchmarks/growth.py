@@ -21,7 +21,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import werkzeug.serving
@@ -177,33 +177,50 @@ def draw_image(number: int) -> Image.Image:
 
 
 def run(workspace: Path, command: str) -> tuple[float, float]:
-    """Run a command in a child process; return its processor seconds and its peak memory in GB.
-
-    The child has all libraries already. A server returns as soon as it would serve.
-    """
+    """Run a command; return its processor seconds and its peak memory in GB."""
     with tempfile.TemporaryFile("w+") as output:
-        child = os.fork()
-        if not child:
-            os.dup2(output.fileno(), 1)
-            os.dup2(output.fileno(), 2)
-            os.chdir(workspace)
-            sys.argv = ["kitbox", *command.split()]
-            status = 1
-            try:
-                app.main()
-                status = 0
-            except SystemExit as stopped:
-                status = int(stopped.code or 0)
-            except BaseException:  # the parent prints it
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                os._exit(status)
-        _, status, used = os.wait4(child, 0)
-        if status:
-            output.seek(0)
-            sys.exit(f"kitbox {command}: {output.read()[-3000:]}")
+        _, status, used = os.wait4(start(workspace, command, output), 0)
+        check_end(status, command, output)
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6
+
+
+def start(workspace: Path, command: str, output: IO[str]) -> int:
+    """Return the process that runs a command, which has all libraries already.
+
+    A server returns as soon as it would serve.
+    """
+    child = os.fork()
+    if child:
+        return child
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    os.chdir(workspace)
+    sys.argv = ["kitbox", *command.split()]
+    status = 1
+    try:
+        app.main()
+        status = 0
+    except SystemExit as stopped:
+        status = int(stopped.code or 0)
+    except BaseException:  # the parent prints it
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def check_end(status: int, command: str, output: IO[str]) -> None:
+    """Stop where a command has failed, with what it printed."""
+    if status:
+        output.seek(0)
+        sys.exit(f"kitbox {command}: {output.read()[-3000:]}")
+
+
+def load_libraries() -> None:
+    """Import what commands import, and let no server serve."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    werkzeug.serving.BaseWSGIServer.serve_forever = lambda *_, **__: None
 
 
 def exponent(costs: list[float]) -> float | None:
@@ -224,9 +241,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
     costs: dict[str, dict[str, list[float]]] = {}
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    werkzeug.serving.BaseWSGIServer.serve_forever = lambda *_, **__: None
+    load_libraries()
     with tempfile.TemporaryDirectory() as fresh:
         for times in given.times:
             folder = (given.folder or Path(fresh)).resolve() / str(given.base * times)

@@ -15,6 +15,7 @@ from kitbox.images.preprocessing import (
     load_upright,
     open_image,
     raw_size_of,
+    reduced_memory,
 )
 
 # Brightness and sharpness are measured on a grey image whose longer side has this many pixels: no
@@ -98,7 +99,8 @@ def summarise(path: Path, data: bytes | None = None, *, partial: bool = False) -
         stats = read_header(image, path.stat().st_size if data is None else len(data))
         taken = _time_taken(image)
         shrink = _draft(image)  # all bytes are read, few pixels decoded
-        grey = load_grey(image, partial=partial)
+        with reduced_memory(image):
+            grey = load_grey(image, partial=partial)
         stats = measure_quality(stats, grey)
         grey = grey.reduce(shrink) if shrink > 1 else grey
         small = grey.resize((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX)

@@ -6,7 +6,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
@@ -21,6 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kitbox.competition.folder_scan import INSTALL_HEIF, RAW_SUFFIXES
 from kitbox.errors import KitboxError
+from kitbox.images import image_memory
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import side_lengths
 from kitbox.records import ImageSet
@@ -181,10 +182,11 @@ def read_crops(path: Path, crops: Sequence[Crop], data: bytes | None = None) -> 
             if scale > 1 and image.format == "JPEG":
                 image.draft("RGB", (-(-image.width // scale), -(-image.height // scale)))
             shrink = 1 if image.format == "JPEG" else scale
-            pixels = to_rgb(load_upright(image, partial=True, shrink=shrink))
-        for place in left:
-            if scales[place] == scale:
-                found[place] = _resized(pixels, size, regions[place], crops[place])
+            with reduced_memory(image):
+                pixels = to_rgb(load_upright(image, partial=True, shrink=shrink))
+                for place in left:
+                    if scales[place] == scale:
+                        found[place] = _resized(pixels, size, regions[place], crops[place])
     return [found[place] for place in range(len(crops))]
 
 
@@ -230,6 +232,16 @@ def reuse_memory(megabytes: int) -> Iterator[None]:
     finally:
         pillow.set_blocks_max(before)
         pillow.clear_cache()
+
+
+def reduced_memory(image: Image.Image) -> AbstractContextManager[None]:
+    """Return the memory in which a JPEG is decoded at the scale that was set."""
+    return image_memory.hold(0 if _decoded_whole(image) else image.width * image.height)
+
+
+def _decoded_whole(image: Image.Image) -> bool:
+    """Return whether all pixels are in memory whatever the scale; a JPEG's are its coefficients."""
+    return image.format != "JPEG" or "progressive" in image.info
 
 
 def load_upright(image: Image.Image, *, partial: bool = False, shrink: int = 1) -> Image.Image:
@@ -411,8 +423,10 @@ def open_image(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
         raise read_error(path, error) from error
     _silence_pillow()
     with source, _identify(path, source) as image:
+        whole = image.width * image.height if _decoded_whole(image) else 0
         try:
-            yield image
+            with image_memory.hold(whole):
+                yield image
         except Exception as error:
             raise _damaged(path, error) from error
 
@@ -444,14 +458,14 @@ def _identify(path: Path, source: IO[bytes]) -> Image.Image:
         formats = (*_FORMATS, *_register_heif()) if _is_heif(head) else _FORMATS
         image = _open(source, head, formats)
     except Image.DecompressionBombError as error:
-        sentence = f"image {path} is too large: it has more than {MAX_PIXELS:,} pixels; shrink it"
-        raise UnreadableImageError(sentence, "bomb") from error
+        what = f"is too large: it has more than the {MAX_PIXELS:,} pixels that are read"
+        raise UnreadableImageError(f"image {path} {what}; shrink it", "bomb") from error
     except Exception as error:  # a damaged header makes Pillow's decoders raise almost anything
         raise _no_image(path, error) from error
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableImageError(
             f"image {path} has {image.width}x{image.height} pixels, "
-            f"more than {MAX_PIXELS:,}; shrink it",
+            f"more than the {MAX_PIXELS:,} that are read; shrink it",
             "bomb",
         )
     if path.suffix.lower() in RAW_SUFFIXES and image.format == "TIFF":  # a preview of few pixels
