@@ -14,6 +14,8 @@ from kitbox.errors import KitboxError, first_line
 Backend = Literal["threading", "loky", "dask", "ray"]
 # Calls that a backend without results one by one gets at a time, for each worker.
 _AT_ONCE = 16
+# Where the backends have the errors by which they tell that workers or a scheduler are gone.
+_BACKENDS = ("joblib.externals.loky.", "distributed.", "ray.")
 
 
 def check_backend(
@@ -54,7 +56,22 @@ def open_backend(
 
 
 def run(calls: Iterable[Any]) -> Iterator[Any]:
-    """Yield in their order what calls return that were made by `joblib.delayed`."""
+    """Yield in their order what calls return that were made by `joblib.delayed`.
+
+    Raises KitboxError where a cluster is lost, or workers end in the midst of a call.
+    """
+    try:
+        yield from _run(calls)
+    except Exception as error:
+        if isinstance(error, KitboxError) or not _is_lost(error):
+            raise
+        raise KitboxError(
+            f"workers that read files for this command are gone ({first_line(error)})",
+            fix="run it again; it goes on with what is finished",
+        ) from error
+
+
+def _run(calls: Iterable[Any]) -> Iterator[Any]:
     backend, jobs = _active()
     if backend.supports_return_generator:
         yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(calls)
@@ -82,6 +99,13 @@ def _active() -> tuple[Any, int]:
     backend, jobs = get_active_backend(prefer="threads")
     # without a context it is threads, and joblib's number is 1
     return backend, -1 if jobs is None or isinstance(backend, ThreadingBackend) else jobs
+
+
+def _is_lost(error: Exception) -> bool:
+    """Return whether an error is one of a backend itself, and not of a call."""
+    kind = type(error)
+    of_a_call = kind.__name__.startswith("RayTaskError")
+    return kind.__module__.startswith(_BACKENDS) and not of_a_call
 
 
 def _dask(address: str | None) -> Any:

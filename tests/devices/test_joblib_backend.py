@@ -1,5 +1,6 @@
 """The work on many files, by threads, other processes, and a cluster of dask."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -145,6 +146,15 @@ def test_workers_are_those_of_loky_and_not_of_a_cluster() -> None:
     assert str(caught.value) == (
         "--workers 3: a cluster of dask has workers of its own; leave the option out"
     )
+
+
+def test_workers_that_are_gone_are_told_in_a_sentence() -> None:
+    with open_backend("loky", workers=2), pytest.raises(KitboxError) as caught:
+        list(joblib_backend.run(delayed(os._exit)(1) for _ in range(2)))
+    assert str(caught.value).startswith("workers that read files for this command are gone (A ")
+    assert str(caught.value).endswith("; run it again; it goes on with what is finished")
+    with open_backend("loky", workers=2), pytest.raises(ZeroDivisionError):
+        list(joblib_backend.run(delayed(divmod)(1, 0) for _ in range(2)))
 
 
 def test_a_missing_package_is_named_with_the_way_to_install_it(
