@@ -57,7 +57,9 @@ class Plugin(Value):
     step, and the heads' rate falls in the same proportion. `layer_decay` multiplies the backbone's
     rate once for each layer below its last. A step sums the gradients of `accumulate` batches.
     `dropout` applies to the embeddings that classifying losses see, not to pairs. `drop_path` is
-    the rate of stochastic depth. `checkpointing` computes the backbone twice to save memory.
+    the rate of stochastic depth. `frozen_batchnorm` keeps the statistics of the backbone, and
+    `synchronised_batchnorm` takes those that are not kept from the images of all processes.
+    `checkpointing` computes the backbone twice to save memory.
     `train_last_blocks` freezes the backbone but for its last blocks. `embedding_mixup` is the alpha
     of the beta distribution by which embeddings are mixed in pairs for losses that classify.
 
@@ -85,6 +87,7 @@ class Plugin(Value):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     frozen_batchnorm: bool = False
+    synchronised_batchnorm: bool = False
     checkpointing: bool = False
     train_last_blocks: int | None = Field(default=None, ge=0)
 
@@ -127,6 +130,7 @@ class Plugin(Value):
             "pooled_maps",
             "drop_path",
             "frozen_batchnorm",
+            "synchronised_batchnorm",
             "checkpointing",
             "train_last_blocks",
             "embedding_mixup",

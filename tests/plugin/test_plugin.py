@@ -38,6 +38,7 @@ ANOTHER = {
     "dropout": 0.1,
     "drop_path": 0.1,
     "frozen_batchnorm": True,
+    "synchronised_batchnorm": True,
     "checkpointing": True,
     "train_last_blocks": 4,
     "embedding_mixup": 0.2,
