@@ -47,6 +47,34 @@ def gather_objects(value: Any) -> list[Any]:
     return values
 
 
+def gather_to_first(value: Any) -> list[Any] | None:
+    """Return the values of all processes in the first one, and None in the others."""
+    group = _group()
+    if group is None:
+        return [value]
+    values: list[Any] | None = [None] * world_size() if rank() == 0 else None
+    group.gather_object(value, values)
+    return values
+
+
+def share(value: Any) -> Any:
+    """Return the value of the first process."""
+    group = _group()
+    if group is None:
+        return value
+    values = [value]
+    group.broadcast_object_list(values)
+    return values[0]
+
+
+def share_buffers(module: Any) -> None:
+    """Give the statistics of a network of the first process to the others, as of batch norms."""
+    group = _group()
+    if group is not None:
+        for buffer in module.buffers():
+            group.broadcast(buffer, 0)
+
+
 def _group() -> Any:
     """Return torch's module of processes, None where no others were started."""
     distributed = sys.modules.get("torch.distributed")

@@ -18,7 +18,7 @@ from kitbox.network import inference
 from kitbox.network.checkpoint import check_checkpoint, layers, load_network
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.views import PLAIN, View, cost, is_view, parse_view, views_of
-from kitbox.records import Checkpoint, Embeddings, Floats, ImageSet, Integers, Progress
+from kitbox.records import Checkpoint, Embeddings, Floats, ImageSet, Integers, Progress, Strings
 from kitbox.workspace import Workspace
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only networks need it
@@ -123,12 +123,13 @@ def embed(
             )
             engines.add(used)
         engines.update(*process_group.gather_objects(engines))  # all keep the same, and wait
-        found[view] = Embeddings(images.image_ids, _joined(names, known, new, computed))
         if options.reuse and len(engines) == 1:
             [engine_used] = engines
             causes = parts[view, engine_used]
-            _save(workspace, found[view], causes, names)
-        elif options.reuse and len(new):  # of two engines: each row stays with its own
+            vectors = _joined(names, known, new, computed)
+            found[view] = _save(workspace, images.image_ids, vectors, causes, names)
+            continue
+        if options.reuse and len(new):  # of two engines: each row stays with its own
             causes = key_parts(
                 named,
                 checkpoint,
@@ -140,7 +141,10 @@ def embed(
                 engine=used,
             )
             rows = [names[row] for row in new.tolist()]
-            _save(workspace, Embeddings(fresh.image_ids, computed), causes, rows)
+            computed = _save(workspace, fresh.image_ids, computed, causes, rows).vectors
+        elif len(new):
+            computed = process_group.share(computed)
+        found[view] = Embeddings(images.image_ids, _joined(names, known, new, computed))
     if options.reuse and process_group.rank() == 0:  # also what was killed before it got here
         for causes in parts.values():
             cache.remove_unfinished(workspace, cache.key(causes))
@@ -150,12 +154,30 @@ def embed(
 
 
 def _save(
-    workspace: Workspace, embeddings: Embeddings, causes: dict[str, Any], names: Sequence[str]
-) -> None:
-    """Write embeddings into the cache in the first process; the others wait for it."""
+    workspace: Workspace,
+    image_ids: Strings,
+    vectors: Floats,
+    causes: dict[str, Any],
+    names: Sequence[str],
+) -> Embeddings:
+    """Write embeddings into the cache in the first process, and return them.
+
+    The others, which have a part of the vectors, return what they find in the cache, or what the
+    first sends where one of them does not see the files yet.
+    """
+    key = cache.key(causes)
+    saved: Embeddings | None = None
     if process_group.rank() == 0:
-        cache.save(workspace, cache.key(causes), embeddings, causes, names)
+        saved = Embeddings(image_ids, vectors)
+        cache.save(workspace, key, saved, causes, names)
     process_group.wait_for_all()
+    if process_group.rank() > 0:
+        saved = cache.load(workspace, key, image_ids)
+    unseen = process_group.gather_objects(saved is None)
+    if saved is None or any(unseen):
+        sent: Embeddings = process_group.share(saved)
+        return sent
+    return saved
 
 
 def cached_views(
@@ -280,7 +302,8 @@ def _vectors(
     """Return the unit vectors (n, d) of a view, and the engine used; yields Progress.
 
     Of several processes each embeds every nth batch. The batches are those of a process alone, so
-    that the vectors are the same. The first process chooses the engine before the others begin.
+    that the vectors are the same. The first process gets all vectors, and the others keep their own
+    part of them. The first process chooses the engine before the others begin.
     The batches that an earlier process finished are taken from the `unfinished` set of an engine,
     which then embeds the others.
     """
@@ -387,7 +410,7 @@ def _vectors(
         raise KitboxError(
             f"the processes ran {named.name} by different engines", fix="add --engine torch"
         )
-    return found[0] if len(found) == 1 else _mean(found), engines.pop()
+    return found[0] if rank > 0 or len(found) == 1 else _mean(found), engines.pop()
 
 
 def _begun(unfinished: dict[str, cache.UnfinishedSet]) -> tuple[str | None, dict[int, Floats]]:
@@ -402,11 +425,11 @@ def _begun(unfinished: dict[str, cache.UnfinishedSet]) -> tuple[str | None, dict
 
 
 def _gather_rows(vectors: Floats, own: Sequence[Integers]) -> Floats:
-    """Return vectors (n, d) with the rows of all processes, of which this one has its `own`."""
+    """Return vectors (n, d), in the first process with the rows of all; this one has its `own`."""
     if process_group.world_size() == 1:
         return vectors
     rows = np.concatenate([*own, np.empty(0, dtype=np.int64)])
-    for rows_of, vectors_of in process_group.gather_objects((rows, vectors[rows])):
+    for rows_of, vectors_of in process_group.gather_to_first((rows, vectors[rows])) or ():
         vectors[rows_of] = vectors_of
     return vectors
 

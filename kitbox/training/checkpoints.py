@@ -145,7 +145,7 @@ def score_and_save(
         state.averaged.after_epoch(state.trained, epoch)
     if not (scored or last):
         return
-    network = _averaged(training, state, sampler) if training.first else state.trained
+    network = _averaged(training, state, sampler)
     if scored:
         yield from score(training, state, network)
     if last:
@@ -155,18 +155,18 @@ def score_and_save(
 def score(
     training: Training, state: TrainState, network: TrainedNetwork
 ) -> Generator[Progress | HoldoutScored, None, None]:
-    """Score a network on the holdout in the first process; save it if it is the best so far.
+    """Embed the holdout, and score it in the first process; save the best network so far.
 
     Epoch 0 is scored before the neck, and is not saved.
     """
     epoch, best = state.epoch, False
-    if training.first:
-        scores = yield from evaluation.score(training, network.network, backbone_only=epoch == 0)
+    scores = yield from evaluation.score(training, network.network, backbone_only=epoch == 0)
+    if scores is not None:
         best = epoch > 0 and scores.main.value > state.best
         state.best = scores.main.value if best else state.best
     if training.fabric.broadcast(best):
         save(training, state, network, training.run.best)
-    if training.first:
+    if scores is not None:
         training.run.log("score", epoch=epoch, best=best, scores=scores.as_json(6))
         yield HoldoutScored(epoch, scores, best)
     training.fabric.barrier()
@@ -197,10 +197,15 @@ def save(training: Training, state: TrainState, network: TrainedNetwork, path: P
 
 
 def _averaged(training: Training, state: TrainState, sampler: BatchSampler) -> TrainedNetwork:
-    """Return the network with averaged weights and with batch-norm statistics of its own."""
+    """Return the network with averaged weights and with batch-norm statistics of its own.
+
+    Of several processes the first computes the statistics, which the others get as they embed.
+    """
     averaged = None if state.averaged is None else state.averaged.model
     if averaged is None:
         return state.trained
+    if not training.first:
+        return averaged
     whole = BatchSampler(training.training_set.images.image_ids, training.seed)  # no shares
     whole.batches, whole.epoch = sampler.batches[:_REFRESH_BATCHES], sampler.epoch
     phase = curriculum.phase_at(training.plugin, sampler.epoch)

@@ -2,11 +2,13 @@
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kitbox.devices import process_group
 from kitbox.images import loader
 from kitbox.network import inference
 from kitbox.network.network import Network
@@ -25,10 +27,11 @@ _POOLED_BYTES = 2**30
 
 def score(
     training: Training, network: Network, *, backbone_only: bool
-) -> Generator[Progress, None, Scores]:
+) -> Generator[Progress, None, Scores | None]:
     """Return the holdout scores, computed as `kitbox score` does; yields Progress.
 
-    `backbone_only` scores the backbone's pooled output.
+    `backbone_only` scores the backbone's pooled output. All processes have to come here; the first
+    one gets the scores, the others None.
     """
     collection = training.setup.collection
     holdout = collection.holdout
@@ -37,6 +40,8 @@ def score(
     vectors = yield from embed(
         training, network, images, "embed holdout", backbone_only=backbone_only
     )
+    if vectors is None:
+        return None
     return local_score.evaluate(
         Embeddings(images.image_ids, vectors),
         holdout,
@@ -47,14 +52,14 @@ def score(
 
 def embed(
     training: Training, network: Network, images: ImageSet, title: str, *, backbone_only: bool
-) -> Generator[Progress, None, Floats]:
+) -> Generator[Progress, None, Floats | None]:
     """Return unit vectors (n, d) of images in their order; yields Progress with a title.
 
-    `backbone_only` returns the backbone's pooled output, at unit length.
+    `backbone_only` returns the backbone's pooled output, at unit length. Of several processes each
+    embeds every nth batch; the first one gets all vectors, the others None.
     """
-    rows = range(len(images))
-    batches = [list(rows[at : at + _BATCH]) for at in range(0, len(rows), _BATCH)]
-    parts = []
+    batches = _share_out(training, network, len(images))
+    parts: list[Floats] = []
     for vectors, _ in inference.embed_batches(
         network,
         training.loader(dataset(training, images), batches),
@@ -63,8 +68,33 @@ def embed(
         backbone_only=backbone_only,
     ):
         parts.append(vectors)
-        yield Progress(title, min(len(parts) * _BATCH, len(images)), len(images))
-    return np.concatenate(parts)
+        yield Progress(title, _done(training, parts, len(images)), len(images))
+    return _put_together(parts)
+
+
+def _share_out(training: Training, network: Network, count: int) -> list[list[int]]:
+    """Return the rows of each batch of this process, of `count` images in the batches of one.
+
+    The network has the statistics of the first process from here on.
+    """
+    process_group.share_buffers(network)
+    rows = list(range(count))
+    batches = [rows[at : at + _BATCH] for at in range(0, count, _BATCH)]
+    return batches[training.fabric.global_rank :: training.fabric.world_size]
+
+
+def _done(training: Training, parts: list[Floats], count: int) -> int:
+    """Return about how many images all processes are done with, after `parts` of this one."""
+    return min(len(parts) * _BATCH * int(training.fabric.world_size), count)
+
+
+def _put_together(parts: list[Floats]) -> Floats | None:
+    """Return the vectors (n, d) of the batches of all processes, None but in the first."""
+    found = process_group.gather_to_first(parts)
+    if found is None:
+        return None
+    in_turn = [part for turn in zip_longest(*found) for part in turn if part is not None]
+    return np.concatenate(in_turn)
 
 
 def dataset(training: Training, images: ImageSet) -> loader.ImageDataset:
@@ -92,16 +122,14 @@ def inputs(
     """Return (pixels, rows) of each batch of an epoch, for the epochs of a phase; yields Progress.
 
     Where a frozen backbone sees the same pixels in each of them, the inputs are its pooled maps,
-    computed once, by the first process.
+    computed once.
     """
     if not _repeats(phase) or why_pooled_each_epoch(training, network) is not None:
         batches: Iterable[tuple[Tensor, Tensor]] = training.training_loader(
             phase.image_size, sampler
         )
         return batches
-    vectors: Floats | None = None
-    if training.first:
-        vectors = yield from _pool(training, network, phase.image_size)
+    vectors = yield from _pool(training, network, phase.image_size)
     return PooledBatches(torch.from_numpy(training.fabric.broadcast(vectors)), sampler)
 
 
@@ -141,16 +169,18 @@ def _repeats(phase: CurriculumPhase) -> bool:
 @torch.no_grad()
 def _pool(
     training: Training, network: Network, height_width: tuple[int, int]
-) -> Generator[Progress, None, Floats]:
-    """Return the pooled maps (n, c) of the training images, before the neck; yields Progress."""
+) -> Generator[Progress, None, Floats | None]:
+    """Return the pooled maps (n, c) of the training images, before the neck; yields Progress.
+
+    They are shared out, and returned, as by `embed`.
+    """
     images = training.training_set.images
-    rows = range(len(images))
-    batches = [list(rows[at : at + _BATCH]) for at in range(0, len(rows), _BATCH)]
+    batches = _share_out(training, network, len(images))
     parts: list[Floats] = []
     for pixels, _ in training.loader(training.dataset(images, height_width), batches):
         with inference.autocast(training.device, training.precision):
             vectors = network.pool(pixels.to(training.device, non_blocking=True))
         parts.append(vectors.float().cpu().numpy())
-        done = min(len(parts) * _BATCH, len(images))
+        done = _done(training, parts, len(images))
         yield Progress("run the frozen backbone", done, len(images))
-    return np.concatenate(parts)
+    return _put_together(parts)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from kitbox.devices.batch_gather import gather_batch
 from kitbox.devices.process_group import first_ahead
+from kitbox.devices.synchronised_norm import synchronise
 from kitbox.errors import KitboxError
 from kitbox.images.loader import augmentation_seed
 from kitbox.network import inference
@@ -153,7 +155,7 @@ def _train_epoch(
                 batch.learner,
             )
             fabric.backward(loss / group)
-        sums.add(loss, terms, _spread(training, state))
+        sums.add(loss, terms, _spread(training, state, len(batch)))
         if training.device == "cpu" or step % _LOSS_EVERY == 0:
             loss_read = float(loss.detach())
             _check(loss_read, training, epoch, step)
@@ -219,6 +221,8 @@ class _Loop:
     @classmethod
     def build(cls, training: Training, state: TrainState) -> "_Loop":
         plugin, fabric = training.plugin, training.fabric
+        if plugin.synchronised_batchnorm and fabric.world_size > 1:
+            synchronise(state.trained)
         if state.divided is not None:  # each process has the gradients of its own labels
             ignore: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
             ignore(state.trained, state.divided.names)
@@ -246,20 +250,19 @@ class _Loop:
 def _plan_batches(
     training: Training, state: TrainState, epoch: int
 ) -> Generator[Progress, None, Sequence[Batch]]:
-    """Return the batches of an epoch; the first process embeds the images if the planner asks."""
+    """Return the batches of an epoch; embeds the images if the planner asks."""
     kind = state.planner.required_vectors(epoch)
     vectors: Floats | None = None
     if kind is not None:
-        if training.first:
-            # "frozen" is the network before training, which is built again
-            source = transfer.build(training)[0] if kind == "frozen" else state.trained
-            vectors = yield from evaluation.embed(
-                training,
-                source.network,
-                training.training_set.images,
-                "embed training images",
-                backbone_only=kind != "embedding",
-            )
+        # "frozen" is the network before training, which is built again
+        source = transfer.build(training)[0] if kind == "frozen" else state.trained
+        vectors = yield from evaluation.embed(
+            training,
+            source.network,
+            training.training_set.images,
+            "embed training images",
+            backbone_only=kind != "embedding",
+        )
         vectors = training.fabric.broadcast(vectors)
     return state.planner.plan(epoch, vectors)
 
@@ -279,11 +282,14 @@ class _Sums:
             self.terms[name] = self.terms.get(name, 0.0) + term.detach()
 
 
-def _spread(training: Training, state: TrainState) -> Tensor | float:
-    """Return the mean distance between the last batch's projections at unit length."""
+def _spread(training: Training, state: TrainState, count: int) -> Tensor | float:
+    """Return the mean distance between the projections of the last `count` images, at unit length.
+
+    They are those of all processes.
+    """
     if not _compares_pairs(training):
         return 0.0
-    projected = state.trained.network.last_projection.float()
+    projected = gather_batch(state.trained.network.last_projection.float(), count)
     return nn.functional.pdist(nn.functional.normalize(projected)).mean()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as distributed
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from kitbox.cli import app
@@ -14,6 +15,7 @@ from kitbox.devices import class_shards
 from kitbox.devices.batch_gather import gather_batch
 from kitbox.devices.launch import Processes, together
 from kitbox.devices.process_group import first_ahead, rank, wait_for_all
+from kitbox.devices.synchronised_norm import synchronise
 from kitbox.embedding import embedder
 from kitbox.errors import KitboxError
 from kitbox.network.loss_heads import build_loss_head
@@ -87,6 +89,32 @@ def divided(images: torch.Tensor, labels: torch.Tensor) -> list[dict[str, list[f
     return found
 
 
+def normalised(images: torch.Tensor) -> list[float]:
+    """Return outputs, statistics and gradients of batch norms, one of them with an activation."""
+    torch.manual_seed(0)
+    norms = nn.Sequential(BatchNormAct2d(5), nn.Conv2d(5, 4, 1), nn.BatchNorm2d(4, affine=False))
+    maps = torch.randn(len(images), 5, 3, 2) + images[:, :, None, None] * 3
+    world = distributed.get_world_size() if distributed.is_initialized() else 1
+    share = maps.clone()
+    if world > 1:
+        synchronise(norms)
+        share = maps[distributed.get_rank() :: world].clone()
+    share.requires_grad_(True)
+    output = norms(share)
+    gather_batch(output, len(images)).square().mul(maps[:, :4]).mean().backward()
+    given = [weights.grad for weights in norms.parameters()]
+    if world > 1:
+        for each in given:
+            distributed.all_reduce(each)
+            each /= world
+    inputs = gather_batch(share.grad, len(images)) / world
+    found = [gather_batch(output, len(images)), inputs, *given, *norms.buffers()]
+    before = {name: each.clone() for name, each in norms.named_buffers()}
+    found.append(norms.eval()(maps))  # each for itself
+    assert all(torch.equal(before[name], each) for name, each in norms.named_buffers())
+    return torch.cat([each.detach().float().flatten() for each in found]).tolist()
+
+
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
     """Return nine images, which two processes cannot share equally, and their labels."""
     torch.manual_seed(1)
@@ -102,7 +130,12 @@ def work() -> None:
         with first_ahead():
             order.append(len(list(Path(sys.argv[1]).glob("seen-*"))))
             Path(sys.argv[1], f"seen-{rank()}").touch()
-        found = {"ahead": order, "losses": losses(*batch()), "divided": divided(*batch())}
+        found = {
+            "ahead": order,
+            "losses": losses(*batch()),
+            "divided": divided(*batch()),
+            "normalised": normalised(batch()[0]),
+        }
         Path(sys.argv[1], f"rank-{rank()}.json").write_text(json.dumps(found))
         if rank() == 1:
             raise KitboxError("the disk of machine 2 is full", fix="empty it")

@@ -111,6 +111,15 @@ def test_divided_class_weights_learn_as_whole_ones(both) -> None:
 
 
 @pytest.mark.slow
+def test_synchronised_batch_norms_are_those_of_the_whole_batch(both) -> None:
+    folder, _, _ = both
+    alone = pair.normalised(pair.batch()[0])
+    for rank in range(2):
+        found = json.loads((folder / f"rank-{rank}.json").read_text())["normalised"]
+        np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_an_error_of_one_process_ends_both_with_one_sentence(both) -> None:
     _, _, results = both
     assert [code for code, _, _ in results] == [1, 1]

@@ -308,6 +308,13 @@ ALIKE: dict[str, dict[str, object]] = {
         "embedding_dim": 64,
         "averaging": Ema(),
     },
+    "batch_norms": {
+        "neck": "batchnorm",
+        "frozen_batchnorm": False,
+        "synchronised_batchnorm": True,
+        "averaging": Ema(),
+        "batch_size": 9,
+    },
     "sequenced": {
         "losses": [Triplet(mining="sequence")],
         "sampler": Hardness(mined_on="frozen"),
@@ -315,8 +322,8 @@ ALIKE: dict[str, dict[str, object]] = {
     },
 }
 SHARED |= {
-    name: given
-    | {"neck": "none", "frozen_batchnorm": True, "optimizer": "sgd", "learning_rate": 0.02}
+    name: {"neck": "none", "frozen_batchnorm": True, "optimizer": "sgd", "learning_rate": 0.02}
+    | given
     for name, given in ALIKE.items()
 }
 
@@ -374,10 +381,19 @@ def test_two_processes_have_the_losses_and_weights_of_one(in_two, name: str) -> 
     [path] = [Path(each["path"]) for each in results if each["name"] == f"shared_{name}"]
     _, checkpoint = finish(trainer.train(named(plugins[f"shared_{name}"], f"alone_{name}"), setup))
     two, one = (
-        [each["loss"] for each in runs.Run(place.parent).events() if each["event"] == "epoch"]
+        [
+            [each["loss"], each["figures"].get("spread", 0.0)]
+            for each in runs.Run(place.parent).events()
+            if each["event"] == "epoch"
+        ]
         for place in (path, checkpoint.path)
     )
     np.testing.assert_allclose(two, one, rtol=1e-4)
+    two, one = (
+        [each["scores"] for each in runs.Run(place.parent).events() if each["event"] == "score"]
+        for place in (path, checkpoint.path)
+    )
+    assert two == one
     found = load_file(path)
     for key, tensor in load_file(checkpoint.path).items():
         torch.testing.assert_close(found[key], tensor, rtol=1e-4, atol=1e-5, msg=key)
