@@ -123,7 +123,7 @@ def shape_corners(shape: Any) -> tuple[float, ...]:
         x, y = float(shape["cx"]), float(shape["cy"])
         across, down = (float(shape.get(name, shape.get("r"))) for name in ("rx", "ry"))
         return x - across, y - down, x + across, y + down
-    except (TypeError, ValueError, LookupError, AttributeError):
+    except (TypeError, ValueError, OverflowError, LookupError, AttributeError):
         return ()
 
 

@@ -122,6 +122,7 @@ REGIONS = [
     {"shape_attributes": {"name": "circle", "cx": 20, "cy": 30, "r": 5}},
     {"shape_attributes": {"name": "ellipse", "cx": 20, "cy": 30, "rx": 5, "ry": 7}},
     {"shape_attributes": {"name": "point", "cx": 20, "cy": 30}},
+    {"shape_attributes": {"name": "rect", "x": 10, "y": 5, "width": 10**400, "height": 30}},
 ]
 
 
@@ -139,6 +140,7 @@ def test_shapes_of_the_vgg_annotator_are_read(tmp_path: Path, as_project: bool) 
         ("1.jpg", (4, 2, 9, 8)),
         ("1.jpg", (15, 25, 25, 35)),
         ("1.jpg", (15, 23, 25, 37)),
+        ("1.jpg", ()),
         ("1.jpg", ()),
         ("2.jpg", ()),
     ]
