@@ -6,7 +6,7 @@ import shutil
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -79,6 +79,16 @@ def plan(workspace: Workspace, sets: Sequence[ImageSet], specs: Sequence[InputSp
     return CachePlan(len(paths), caches, tuple(jobs))
 
 
+def _without_stored(planned: CachePlan) -> CachePlan:
+    """Return the plan of the rows that the caches lack now."""
+    stored = {cache: set(cache.keys()) for cache in planned.caches}
+    left = (
+        replace(job, targets=tuple(each for each in job.targets if each[2] not in stored[each[0]]))
+        for job in planned.jobs
+    )
+    return replace(planned, jobs=tuple(job for job in left if job.targets))
+
+
 def check_disk_space(workspace: Workspace, planned: CachePlan) -> int:
     """Return the free bytes of the disk; raises KitboxError if the plan does not fit."""
     folder = workspace.pixel_cache
@@ -111,6 +121,7 @@ def fill(
     stopped = threading.Event()
     memory = preprocessing.reuse_memory(_REUSED_MEGABYTES * cpu_count())
     with lock(workspace), _translate_errors(workspace.pixel_cache), memory, ExitStack() as stack:
+        planned = _without_stored(planned)  # another process may have finished since
         writers = {cache: stack.enter_context(closing(_Writer(cache))) for cache in planned.caches}
         jobs = takewhile(lambda _: not stopped.is_set(), planned.jobs)
         if joblib_backend.shares_memory():

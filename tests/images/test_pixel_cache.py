@@ -326,6 +326,18 @@ def test_a_stopped_preparation_keeps_finished_rows_and_writes_nothing_more(
     assert (pixels_of(workspace, images) == pixels_of(None, images)).all()
 
 
+def test_what_another_process_has_prepared_since_the_plan_is_not_prepared_twice(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    images = pictures(tmp_path, 3)
+    planned = pixel_cache_writer.plan(workspace, [images], [SPEC])
+    prepare(workspace, images.take(np.arange(2)))
+    events, _ = finish(pixel_cache_writer.fill(planned, workspace))
+    assert [event.total for event in events] == [1]
+    assert len(PixelCache.for_spec(workspace, SPEC).keys()) == 3
+    assert (pixels_of(workspace, images) == pixels_of(None, images)).all()
+
+
 def test_a_second_process_is_refused_while_one_prepares(
     workspace: Workspace, tmp_path: Path
 ) -> None:
