@@ -101,3 +101,30 @@ def test_what_needs_the_image_is_left_out_and_named(script, tmp_path) -> None:
         "Dockerfile:2: USER 1000",
         "Dockerfile:3: RUN useradd kitbox",
     ]
+
+
+def test_constraints_name_every_version_but_those_that_came_with_torch(script) -> None:
+    named = script.pins("# the set\nPillow_heif==1.8.1\nnumpy==2.4.6\n")
+    assert named == {"pillow-heif": "1.8.1", "numpy": "2.4.6"}
+    installed = {
+        "numpy": "2.4.6",
+        "pillow-heif": "1.8.1",
+        "nvidia-nvtx": "13.0",
+        "tzdata": "2026.6",
+    }
+    of_torch = {"numpy", "nvidia-nvtx"}
+    assert script.unpinned(installed, of_torch, named) == ["tzdata==2026.6"]
+    assert script.unpinned(installed | {"numpy": "2.5.0"}, of_torch, named) == [
+        "numpy==2.5.0",
+        "tzdata==2026.6",
+    ]
+
+
+def test_packages_are_those_of_the_container(script, tmp_path) -> None:
+    made = container(script, tmp_path)
+    tool = tmp_path / "bin" / "python"
+    tool.parent.mkdir()
+    tool.write_text("""#!/bin/sh\necho '[{"name": "Ab_c", "version": "1"}]'\n""")
+    tool.chmod(0o755)
+    made.variables["PATH"] = f"{tool.parent}:/usr/bin:/bin"
+    assert made.packages() == {"ab-c": "1"}
