@@ -141,7 +141,7 @@ def run(target: Target, data: bytes, folder: Path) -> str:
 
 
 def _names(folder: Path) -> set[str]:
-    return {str(Path(top) / name) for top, some, more in os.walk(folder) for name in some + more}
+    return {f"{top}/{name}" for top, some, more in os.walk(folder) for name in some + more}
 
 
 def inputs(target: Target, seed: int, first: int, count: int) -> Iterator[bytes]:

@@ -477,11 +477,12 @@ def _members(path: Path) -> list[str] | None:
         return None
 
 
-class _TensorUnpickler(pickle.Unpickler):
+class _TensorUnpickler(pickle._Unpickler):
     """Reads tensors, and puts a stand-in for everything else: no class or function is looked up.
 
     Checkpoints of training programs hold their settings, paths and callbacks as well, of classes
-    that may not be installed here.
+    that may not be installed here. It is the unpickler in Python: that in C takes as much memory
+    as a number in the file says.
     """
 
     def find_class(self, module: str, name: str) -> Any:

@@ -1,8 +1,10 @@
 """Pretrained weights: a file that fits is loaded, any other is refused by tensor names."""
 
 import argparse
+import io
 import os
 import re
+import tracemalloc
 import warnings
 import zipfile
 from collections import defaultdict
@@ -156,6 +158,17 @@ def test_no_code_in_a_file_is_run(tmp_path: Path) -> None:
     torch.save({"state_dict": full_state(), "other": Harmful()}, tmp_path / "w.pth")
     pretrained_weights.load(backbone(), tmp_path / "w.pth")
     assert not (tmp_path / "made").exists()
+
+
+def test_a_number_in_a_file_takes_no_memory() -> None:
+    """An empty dict that is remembered under a number, for which a table would take 67 MB."""
+    data = b"\x80\x02}r\x00\x00\x40\x00."
+    tracemalloc.start()
+    try:
+        assert pretrained_weights._load_tensors(io.BytesIO(data)) == {}
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_kitbox_fills_in_itself_is_not_called_fitting(tmp_path: Path) -> None:
