@@ -445,7 +445,8 @@ def remove(
     from kitbox.embedding import imported_embeddings
 
     workspace = find_workspace(folder)
-    found = [imported_embeddings.load(name, workspace) for name in names]  # all, or none is removed
+    # all, or none is removed
+    found = [imported_embeddings.load_record(name, workspace) for name in names]
     for each in found:
         imported_embeddings.remove(each.name, workspace)
         print_line(f"removed {each.name}: {each.shape[0]} images × {each.dim}")

@@ -212,7 +212,25 @@ def names(workspace: Workspace) -> list[str]:
 
 
 def load(name: str, workspace: Workspace) -> ImportedEmbeddings:
-    """Return the imported embeddings of a name; raises KitboxError where there are none."""
+    """Return the imported embeddings of a name.
+
+    Raises KitboxError where there are none, and where their file of vectors does not begin as one.
+    """
+    embeddings = load_record(name, workspace)
+    try:
+        vectors = np.load(embeddings.folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy raises whatever it meets
+        raise embeddings._damaged from error
+    if vectors.shape != embeddings.shape:
+        raise embeddings._damaged
+    return embeddings
+
+
+def load_record(name: str, workspace: Workspace) -> ImportedEmbeddings:
+    """Return what is recorded of the imported embeddings of a name, without their vectors.
+
+    Raises KitboxError where there are none.
+    """
     folder = workspace.imported / name
     if name not in names(workspace):
         known = names(workspace)
@@ -225,16 +243,9 @@ def load(name: str, workspace: Workspace) -> ImportedEmbeddings:
         _Manifest, read_json(path), where=str(path), fix="import the file again with --replace"
     )
     rows, dim = found.shape
-    embeddings = ImportedEmbeddings(
+    return ImportedEmbeddings(
         name, folder, found.digest, (rows, dim), found.learned_from, found.files
     )
-    try:
-        shape = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False).shape
-    except Exception:  # numpy raises whatever it meets; `of` tells
-        return embeddings
-    if shape != embeddings.shape:
-        raise embeddings._damaged
-    return embeddings
 
 
 def check_name(name: str, plugins: Sequence[str], workspace: Workspace, *, replace: bool) -> None:
@@ -253,8 +264,11 @@ def check_name(name: str, plugins: Sequence[str], workspace: Workspace, *, repla
 
 
 def remove(name: str, workspace: Workspace) -> ImportedEmbeddings:
-    """Remove imported embeddings, and return their record; raises KitboxError for others."""
-    found = load(name, workspace)
+    """Remove imported embeddings, damaged ones too, and return their record.
+
+    Raises KitboxError for others.
+    """
+    found = load_record(name, workspace)
     shutil.rmtree(found.folder)
     return found
 

@@ -14,6 +14,7 @@ from kitbox.competition import decisions, settings
 from kitbox.competition.decisions import Decision
 from kitbox.embedding import imported_embeddings
 from kitbox.embedding.embedder import EmbedOptions
+from kitbox.errors import KitboxError
 from kitbox.look import photographs
 from kitbox.plugin import discovery
 from kitbox.project import open_project
@@ -152,6 +153,17 @@ def test_damaged_imported_embeddings_are_told(imported: Workspace, name: str) ->
             f"the imported embeddings {path.parent} are damaged; import them again with --name "
             "other --replace"
         )
+
+
+def test_vectors_that_do_not_begin_as_such_are_refused_at_once_and_can_be_removed(
+    imported: Workspace,
+) -> None:
+    path = imported.imported / "other" / "vectors.npy"
+    path.write_bytes(b"<html>" + path.read_bytes()[6:])
+    with pytest.raises(KitboxError, match=r"other are damaged; import them again"):
+        imported_embeddings.load("other", imported)
+    kitbox(imported, "embeddings", "remove", "other")
+    assert imported_embeddings.names(imported) == []
 
 
 @pytest.mark.parametrize("form", ["bare", "folder", "elsewhere", "upper"])

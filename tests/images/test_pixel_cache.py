@@ -1,5 +1,6 @@
 """Pixel cache and its writer: pixels equal those of the files, also after kills and changes."""
 
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -365,6 +366,29 @@ def test_a_disk_that_is_too_small_is_refused_with_numbers(
     ):
         pixel_cache_writer.check_disk_space(workspace, planned)
     assert pixel_cache_writer.check_disk_space(workspace, replace(planned, jobs=())) == 503 * 10**6
+
+
+def test_a_disk_that_fills_up_is_told_and_the_next_run_goes_on(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, write = pictures(tmp_path, 6), pixel_cache_writer.files.write_at
+    left = [3]
+
+    def write_at(file: int, data: memoryview, start: int) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data, start)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pixel_cache_writer.files, "write_at", write_at)
+        with pytest.raises(
+            KitboxError, match=r"cannot write .*: No space left on device; make room on the disk of"
+        ):
+            prepare(workspace, images)
+    assert prepare(workspace, images) > 0
+    assert dataset_of(workspace, images).source == "all prepared"
+    assert (pixels_of(workspace, images) == pixels_of(None, images)).all()
 
 
 def test_a_file_that_changes_while_it_is_prepared_is_reported_and_tried_again(

@@ -1,5 +1,6 @@
 """The ledger: durable lines, damaged lines, and one sender at a time."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kitbox.errors import KitboxError
-from kitbox.submission import leaderboard, ledger
+from kitbox.submission import leaderboard, ledger, receipt
 from kitbox.workspace import Workspace
 from tests.submission.packaged import GOOD, package, receipt_of
 
@@ -110,6 +111,28 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(workspace: Workspace, monkeypat
     with pytest.raises(KitboxError, match=r"cannot write .*ledger.jsonl: No space left on device"):
         sending(workspace)
     assert ledger.path_of(workspace).read_bytes() == before
+
+
+@pytest.mark.parametrize(("synced", "name"), [(0, "submission.csv"), (1, "receipt.json")])
+def test_a_disk_that_fills_up_while_a_submission_is_written_is_told_and_it_is_made_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, synced: int, name: str
+) -> None:
+    fields, left = receipt_of(GOOD), [synced]
+
+    def fsync(_: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        with pytest.raises(KitboxError, match=rf"cannot write .*{name}: No space left on device"):
+            receipt.save(workspace, fields, GOOD)
+    assert ledger.load(workspace).entries == ()
+    made = receipt.save(workspace, fields, GOOD)
+    assert made.csv.read_text() == GOOD
+    assert [entry.what for entry in ledger.load(workspace).entries] == ["made"]
+    assert not [*made.folder.glob("*.partial")]
 
 
 def test_two_processes_at_once_lose_nothing(workspace: Workspace) -> None:
