@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -116,14 +117,23 @@ def detector_steps(paths: list[Path]) -> dict[str, Step]:
 
     with torch.inference_mode():
         outputs = [detector(batch) for batch in ready.split(16)]
-    found = detections.detect
+    graph = detections._HeadGraph(detector, size)
+
+    def in_graph() -> None:
+        with torch.inference_mode():
+            for batch in ready.split(16):
+                graph(batch)
+
+    found = partial(
+        detections.detect, detector, paths, size, device="cpu", precision="32", workers=0
+    )
     return {
         "decode and resize": lambda: [preprocessing.read(path, size) for path in paths],
         "bare network in torch": network,
+        "bare network in ONNX Runtime": in_graph,
         "boxes from its maps": boxes,
-        "kitbox from files": lambda: list(
-            found(detector, paths, size, device="cpu", precision="32", workers=0)
-        ),
+        "kitbox in torch, from files": lambda: list(found()),
+        "kitbox with its graph, from files": lambda: list(found(graph=True)),
     }
 
 

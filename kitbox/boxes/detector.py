@@ -165,8 +165,7 @@ class Detector(nn.Module):
 
     def forward(self, pixels: Tensor) -> dict[str, Any]:
         """Return the heads' outputs for pixels (n, h, w, 3) uint8, in float32, level by level."""
-        maps = list(self.pyramid(pixels).values())
-        outputs = {name: output.float() for name, output in self.fcos.head(maps).items()}
+        maps, outputs = self._heads(pixels)
         height_width = (pixels.shape[1], pixels.shape[2])
         shapes = [height_width] * len(pixels)
         # the generator only uses the sizes
@@ -174,6 +173,11 @@ class Detector(nn.Module):
         points = [point.float() for point in points]
         counts = [m.shape[2] * m.shape[3] for m in maps]
         return {"outputs": outputs, "points": points, "counts": counts, "shapes": shapes}
+
+    def _heads(self, pixels: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return the maps of pixels, and what each head makes of all their cells (n, cells, d)."""
+        maps = list(self.pyramid(pixels).values())
+        return maps, {name: output.float() for name, output in self.fcos.head(maps).items()}
 
     def losses(self, raw: dict[str, Any], boxes: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return the loss of each head, given the true boxes (m, 4) of each image.
@@ -199,6 +203,29 @@ class Detector(nn.Module):
         points = [list(each.split(raw["counts"])) for each in raw["points"]]
         detections = self.fcos.postprocess_detections(outputs, points, raw["shapes"])
         return [(each["boxes"], each["scores"]) for each in detections]
+
+
+class JoinedHeads(nn.Module):
+    """The outputs of a detector's heads side by side, as one tensor of a graph."""
+
+    # The heads in the order of their columns, and how many each has.
+    COLUMNS: ClassVar[dict[str, int]] = {"cls_logits": 1, "bbox_regression": 4, "bbox_ctrness": 1}
+
+    def __init__(self, detector: Detector) -> None:
+        """Join the heads of a detector."""
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the outputs (n, cells, 6) of pixels (n, h, w, 3) uint8."""
+        _, outputs = self.detector._heads(pixels)
+        return torch.cat([outputs[name] for name in self.COLUMNS], dim=2)
+
+    @classmethod
+    def split(cls, joined: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of each head in joined ones."""
+        parts = torch.split(joined, list(cls.COLUMNS.values()), dim=2)
+        return dict(zip(cls.COLUMNS, parts, strict=True))
 
 
 def _stages(network: nn.Module, name: str) -> list[dict[str, Any]]:

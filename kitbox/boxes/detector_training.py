@@ -19,6 +19,7 @@ from kitbox.boxes.detections import Detections
 from kitbox.boxes.detector import Detector, DetectorSettings
 from kitbox.boxes.detector_data import BoxedImages
 from kitbox.boxes.detector_store import DetectorFolder, DetectorKey, TrainedDetector, damaged_error
+from kitbox.embedding.engine_choice import WORTHWHILE
 from kitbox.errors import KitboxError
 from kitbox.files import read_sealed, write_sealed
 from kitbox.images.loader import default_worker_count
@@ -291,6 +292,7 @@ def detect(
         device=device,
         precision=precision,
         workers=options.workers,
+        graph=len(images) >= WORTHWHILE,
     )
     done, start = 0, time.perf_counter()
     with detector_store.lock(trained.folder), closing(stage):

@@ -9,8 +9,10 @@ from PIL import Image
 
 from kitbox.boxes import detections
 from kitbox.boxes.detector import Detector, DetectorSettings
+from kitbox.embedding.onnx_graph import ExportError
+from kitbox.errors import KitboxWarning
 from kitbox.records import strings
-from tests.boxes.scenes import detected, scenes
+from tests.boxes.scenes import detected, scenes, tiny
 
 USUAL = (np.array([0.1, 0.1, 0.5], np.float32), np.array([0.6, 0.6, 3.0], np.float32))
 GOOD, APART, OVER = (10, 10, 40, 40), (60, 60, 90, 90), (15, 15, 45, 45)
@@ -94,3 +96,50 @@ def test_a_box_that_was_clipped_to_the_edge_of_its_image_is_none(
     [(_, [each])] = batches
     np.testing.assert_allclose(each.boxes, [[15.625, 15.625, 93.75, 62.5]])
     np.testing.assert_allclose(each.confidences, [0.7])
+
+
+def finding_detector() -> Detector:
+    """Return a detector that takes many cells for objects, without training."""
+    torch.manual_seed(0)
+    detector = Detector(tiny())
+    torch.nn.init.zeros_(detector.fcos.head.classification_head.cls_logits.bias)
+    return detector
+
+
+def found_by(detector: Detector, folder: Path, *, graph: bool) -> list[detections.Detections]:
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix == ".png"]
+    batches = detections.detect(
+        detector, paths, (64, 96), device="cpu", precision="32", workers=0, graph=graph
+    )
+    return [each for _, batch in batches for each in batch]
+
+
+def test_a_graph_finds_the_boxes_that_torch_finds(tmp_path: Path) -> None:
+    scenes(tmp_path, 18)  # more than a batch
+    detector = finding_detector()
+    expected = found_by(detector, tmp_path, graph=False)
+    found = found_by(detector, tmp_path, graph=True)
+    assert len(found) == 18
+    for one, other in zip(found, expected, strict=True):
+        assert len(other.boxes)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
+        np.testing.assert_allclose(one.confidences, other.confidences, atol=1e-5)
+
+
+def test_torch_detects_with_a_warning_where_no_graph_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ExportError("no such operator")
+
+    monkeypatch.setattr(detections, "export", refuse)
+    scenes(tmp_path, 1)
+    with pytest.warns(KitboxWarning, match=r"torch detects, because .* \(no such operator\)"):
+        assert found_by(finding_detector(), tmp_path, graph=True)[0].size == (96, 64)
+
+
+def test_a_graph_that_differs_from_torch_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    off = detections.OnnxGraph.__call__
+    monkeypatch.setattr(detections.OnnxGraph, "__call__", lambda *given: off(*given) + 0.01)
+    with pytest.raises(ExportError, match=r"its outputs are 0\.01 away from those of torch"):
+        detections._HeadGraph(finding_detector().eval(), (64, 96))
