@@ -8,8 +8,9 @@ of 160 x 120 pixels, two thirds labelled, three of an individual, one in a hundr
 near-duplicate of another. For the catalogue, the labelled are its list, and the others the season.
 Embeddings are drawn too, of 128 dimensions, so that stages after the network are measured on what a
 good network gives; `embed` runs a small one. Processor seconds count all threads; a machine that is
-busy changes them little. The exponent is log2 of what the last doubling added over what the one
-before added; what every start costs counts for nothing. 1 is linear, 2 is quadratic.
+busy changes them little. The exponent is the p of a + b n^p through the first, the last but one and
+the last; what every start costs (a) counts for nothing. 1 is linear, 2 is quadratic. None is shown
+of what grows by less than half a second.
 """
 
 import argparse
@@ -29,12 +30,14 @@ from machine import machine
 from PIL import Image
 
 from kitbox.cli import app
+from kitbox.workspace import Workspace
 
 LIBRARIES = (
     "albumentations", "cv2", "faiss", "jinja2", "matplotlib.pyplot", "onnxruntime",
     "scipy.cluster.hierarchy", "scipy.sparse.csgraph", "sklearn.decomposition",
     "sklearn.linear_model", "timm", "torch", "torchvision",
 )  # fmt: skip
+_LEAST_GROWTH = 0.5
 WIDTH, HEIGHT, DIM = 160, 120, 128
 TASKS = {
     "labels": 'gallery = "train"\nanswers = "labels"\nk = 5\nmetric = "label_map"',
@@ -224,11 +227,17 @@ def load_libraries() -> None:
 
 
 def exponent(costs: list[float]) -> float | None:
-    """Return the exponent of growth by the last two doublings, None where nothing grows."""
-    if len(costs) < 3:
+    """Return p of a cost a + b n^p through the first, the last but one and the last of doublings.
+
+    None where it grows by less than `_LEAST_GROWTH` seconds, which other work on a machine changes.
+    """
+    if len(costs) < 3 or costs[-1] - costs[0] < _LEAST_GROWTH:
         return None
-    before, last = costs[-2] - costs[-3], costs[-1] - costs[-2]
-    return math.log2(last / before) if before > 0 and last > 0 else None
+    ratio = (costs[-1] - costs[0]) / max(costs[-2] - costs[0], 1e-9)
+    doublings = len(costs) - 1
+    powers = np.linspace(0.05, 4, 396)
+    ratios = (2 ** (doublings * powers) - 1) / (2 ** ((doublings - 1) * powers) - 1)
+    return float(powers[np.abs(ratios - ratio).argmin()])
 
 
 def main() -> None:
@@ -252,6 +261,8 @@ def main() -> None:
                 if "submission.csv" in command:
                     [written, *_] = (folder / workspace).glob("submissions/*/submission.csv")
                     command = command.replace("submission.csv", str(written))
+                # each stage draws the pictures of its pages itself
+                Workspace(folder / workspace).thumbnails.unlink(missing_ok=True)
                 seconds, memory = run(folder / workspace, command)
                 row = costs.setdefault(stage, {"seconds": [], "gigabytes": []})
                 row["seconds"].append(round(seconds, 2))
@@ -284,32 +295,35 @@ def table(costs: dict[str, dict[str, list[float]]], counts: list[int]) -> str:
 
 
 def plot(costs: dict[str, dict[str, list[float]]], counts: list[int], path: Path) -> None:
-    """Draw what each stage costs beyond its start, which the cost at 1 times stands for."""
+    """Draw the seconds of each stage, and beside them a straight line to the last."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    columns = 5
+    columns = 6
     figure, axes = pyplot.subplots(
-        math.ceil(len(costs) / columns), columns, figsize=(12, 10), squeeze=False
+        math.ceil(len(costs) / columns), columns, figsize=(14, 10), squeeze=False
     )
     every: list[Any] = list(axes.flat)
     for axis, (stage, cost) in zip(every, costs.items(), strict=False):
-        seconds = cost["seconds"]
-        axis.plot(counts, seconds, "o-", color="#1f5f8b", markersize=3)
-        slope = (seconds[1] - seconds[0]) / (counts[1] - counts[0])
-        straight = [seconds[0] + slope * (count - counts[0]) for count in counts]
+        seconds, power = cost["seconds"], exponent(cost["seconds"])
+        straight = np.array(counts) / counts[-1] * (seconds[-1] - seconds[0])
+        straight += seconds[-1] - straight[-1]
         axis.plot(counts, straight, ":", color="#888888")
+        axis.plot(counts, seconds, "o-", color="#1f5f8b", markersize=4)
         axis.set_title(stage, fontsize=9)
-        axis.set_ylim(bottom=0)
-        axis.tick_params(labelsize=7)
+        if power is not None:
+            axis.text(0.05, 0.88, f"n^{power:.1f}", transform=axis.transAxes, fontsize=9)
+        axis.set_ylim(0, max(1.15 * max(seconds), 1))
+        axis.set_xticks([0, counts[-1] // 2, counts[-1]])
+        axis.tick_params(labelsize=8)
     for axis in every[len(costs) :]:
         axis.axis("off")
-    figure.supxlabel("photographs", fontsize=9)
-    figure.supylabel("processor seconds (dotted: linear)", fontsize=9)
+    figure.supxlabel("photographs", fontsize=11)
+    figure.supylabel("processor seconds; dotted: a straight line of the same rise", fontsize=11)
     figure.tight_layout()
-    figure.savefig(path, dpi=60)
+    figure.savefig(path, dpi=72)
 
 
 if __name__ == "__main__":
