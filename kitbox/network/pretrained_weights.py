@@ -13,13 +13,10 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from kitbox.errors import KitboxError, first_line
 from kitbox.files import digest_of, digest_of_file
@@ -27,10 +24,12 @@ from kitbox.network import model_hub
 from kitbox.network.model_hub import SUFFIXES
 from kitbox.plugin import source_code
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a command that only finds weights spares the seconds of its import
+    from torch import Tensor, nn
+
     from kitbox.network.network import Network
 
-State = dict[str, Tensor]
+State: TypeAlias = "dict[str, Tensor]"
 Convert = Callable[[State], State]
 
 # Where programs keep the trained network in a file, in the order of preference. An average of its
@@ -69,7 +68,7 @@ class FittingWeights:
     notes: tuple[str, ...]
 
 
-def load(backbone: nn.Module, path: Path) -> FittingWeights:
+def load(backbone: "nn.Module", path: Path) -> FittingWeights:
     """Load a file of weights into a backbone; return what was loaded, and what was not used.
 
     The file must have every tensor of the backbone, at the top or below one name, as training
@@ -124,8 +123,10 @@ _MIEWID = (
 )
 
 
-def _as_miewid(network: "Network") -> nn.Module | None:
+def _as_miewid(network: "Network") -> "nn.Module | None":
     """Return a network under the names of MiewID, None if its pooling or neck is another."""
+    from torch import nn
+
     projection, norm = network.neck
     power = network.pooling.powers
     if power is None or len(power) > 1:
@@ -154,16 +155,18 @@ def networks_in(path: Path) -> list[tuple[str, State]]:
     return found
 
 
-def _fill(module: nn.Module, fit: "_Fit", notes: tuple[str, ...]) -> FittingWeights:
+def _fill(module: "nn.Module", fit: "_Fit", notes: tuple[str, ...]) -> FittingWeights:
     """Give a module the tensors of a file; what is not in the file stays as it was."""
     module.load_state_dict(module.state_dict() | fit.state)
     return FittingWeights(fit.state, notes)
 
 
 def _best_fit(
-    module: nn.Module, networks: Sequence[tuple[str, State]], path: Path
+    module: "nn.Module", networks: Sequence[tuple[str, State]], path: Path
 ) -> "tuple[_Fit, tuple[str, ...]]":
     """Return the tensors that fill a module, and sentences on what else the file holds."""
+    import torch
+
     expected, convert = module.state_dict(), _timm_conversion(module)
     fits = [fit for key, state in networks for fit in _fits(key, state, expected, convert)]
     most = max(fit.count for fit in fits)
@@ -402,6 +405,9 @@ def _read(path: Path) -> Any:
         raise KitboxError(f"the weights {path} cannot be read: {error.strerror}") from error
     if problem := _no_weights(path, begin):
         raise KitboxError(f"the weights {path} cannot be read: it is {problem[0]}", fix=problem[1])
+    import torch
+    from safetensors.torch import load_file
+
     try:
         if begin[8:9] == b"{":  # after the length of its header, whatever its suffix
             return load_file(path)
@@ -532,6 +538,8 @@ class _StandIn(dict[Any, Any]):
 
 def _states(loaded: Any, place: str = "", depth: int = 4) -> Iterator[tuple[str, State]]:
     """Yield (place, tensors by name) of every network in a file, the usual places first."""
+    from torch import Tensor
+
     if not isinstance(loaded, Mapping) or depth == 0:
         return
     if "_modules" in loaded:  # a whole module was saved
@@ -545,8 +553,10 @@ def _states(loaded: Any, place: str = "", depth: int = 4) -> Iterator[tuple[str,
         yield from _states(loaded[key], f"{place}.{key}".lstrip("."), depth - 1)
 
 
-def _module_tensors(module: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _module_tensors(module: Mapping[str, Any], prefix: str = "") -> "Iterator[tuple[str, Tensor]]":
     """Yield (name, tensor) of the parameters and buffers of a module that was saved whole."""
+    from torch import Tensor
+
     for kind in ("_parameters", "_buffers"):
         for name, value in (module.get(kind) or {}).items():
             if isinstance(value, Tensor):
@@ -658,7 +668,7 @@ def _converted(fit: _Fit, other: _Fit) -> _Fit:
     return other if other.whole or other.count > fit.count else fit
 
 
-def _timm_conversion(module: nn.Module) -> Convert | None:
+def _timm_conversion(module: "nn.Module") -> Convert | None:
     """Return how timm changes the files of other programs and sizes for a network, None if not."""
     import timm
 

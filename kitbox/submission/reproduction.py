@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.dataset.collection import Collection
@@ -24,9 +24,11 @@ from kitbox.plugin import discovery, source_code
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint
 from kitbox.submission import receipt, submission
-from kitbox.training import events, runs, trainer
-from kitbox.training.context import TrainOptions, TrainSetup
+from kitbox.training import events, runs
 from kitbox.workspace import Workspace
+
+if TYPE_CHECKING:  # torch takes seconds to import, and embeddings of others need no network
+    from kitbox.training.context import TrainSetup
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def reproduce(
             side = receipt.entry_of_side(entry, on)
             kept = None if retrain else _recorded(workspace, named, side)
             if kept is None:
+                from kitbox.training.context import TrainOptions, TrainSetup
+
                 training = TrainOptions(on=on, device=device, fresh=True)
                 setup = TrainSetup(collection, competition, apart, training)
                 networks[on] = yield from _retrain(named, side, setup, workspace, folder)
@@ -266,12 +270,14 @@ def _recorded(workspace: Workspace, named: NamedPlugin, entry: dict[str, Any]) -
 
 
 def _retrain(
-    named: NamedPlugin, entry: dict[str, Any], setup: TrainSetup, source: Workspace, folder: Path
+    named: NamedPlugin, entry: dict[str, Any], setup: "TrainSetup", source: Workspace, folder: Path
 ) -> Generator[events.TrainingEvent, None, Checkpoint]:
     """Train a network again from the recorded settings.
 
     What it started from is taken from the workspace `source` and the submission's `folder`.
     """
+    from kitbox.training import trainer
+
     weights = entry["weights"]
     plain = weights in ("hub", "none")
     transferred = entry.get("init_from") is not None and not plain

@@ -129,8 +129,11 @@ def test_importing_kitbox_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_report_on_data_is_read_without_torch() -> None:
-    code = "import sys, kitbox.report.data_page; print({'torch', 'timm'} & set(sys.modules))"
+def test_what_runs_no_network_is_read_without_torch() -> None:
+    rooms = ("report.data_page", "submission.bundle", "submission.reproduction")
+    rooms += ("submission.receipt", "ensemble.answers", "identification.catalogue_search")
+    imported = ", ".join(f"kitbox.{name}" for name in rooms)
+    code = f"import sys, {imported}; print({{'torch', 'timm'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "set()", done.stderr
 
