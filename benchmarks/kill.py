@@ -118,6 +118,12 @@ CASES = {
     "train-workers": Case(command="train plain --device cpu --precision 32 --workers 2"),
     "train-two": Case(command=f"train plain --devices 2{RUN}", alone=True),
     "embed": Case(command=f"embed viewed{ENGINE}", before=(f"train viewed{RUN}",), test_images=330),
+    "embed-two": Case(
+        command=f"embed viewed --devices 2{ENGINE}",
+        before=(f"train viewed{RUN}",),
+        alone=True,
+        test_images=330,
+    ),
     "prepare": Case(command="data prepare plain other", before=("data check",)),
     "detect": Case(command=DETECT.format(TINY["backbone"]) + RUN),
     "match": Case(
