@@ -1,5 +1,6 @@
 """Memory for very large images: how many of them are decoded at a time on a machine."""
 
+import ctypes
 import os
 import tempfile
 import time
@@ -28,7 +29,8 @@ def hold(pixels: int) -> Iterator[None]:
 
     Waits while other images of 50 megapixels or more, of all processes of this user on this
     machine, hold a quarter of its memory; one image is always let in. A process that ends, however
-    it ends, holds nothing. Without a temporary folder that has locks, nothing is waited for.
+    it ends, holds nothing. Without a temporary folder that has locks, nothing is waited for. What
+    the body has freed is given back to the system.
     """
     needed = min(pixels // SHARE_PIXELS, shares())
     folder = _folder() if needed else None
@@ -38,7 +40,10 @@ def hold(pixels: int) -> Iterator[None]:
     with ExitStack() as held:
         with suppress(KitboxError):  # the folder was removed meanwhile, or the disk is full
             _take(folder, needed, held)
-        yield
+        try:
+            yield
+        finally:
+            _give_back()
 
 
 @cache
@@ -65,6 +70,12 @@ def _take(folder: Path, needed: int, held: ExitStack) -> None:
                 if not needed:
                     return
             time.sleep(_POLL_SECONDS)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, which kitbox keeps for the next batch of a network."""
+    with suppress(AttributeError, OSError, TypeError):  # macOS, musl, Windows
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @cache

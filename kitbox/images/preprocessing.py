@@ -6,7 +6,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
@@ -187,6 +187,7 @@ def read_crops(path: Path, crops: Sequence[Crop], data: bytes | None = None) -> 
                 for place in left:
                     if scales[place] == scale:
                         found[place] = _resized(pixels, size, regions[place], crops[place])
+                del pixels
     return [found[place] for place in range(len(crops))]
 
 
@@ -234,9 +235,17 @@ def reuse_memory(megabytes: int) -> Iterator[None]:
         pillow.clear_cache()
 
 
-def reduced_memory(image: Image.Image) -> AbstractContextManager[None]:
-    """Return the memory in which a JPEG is decoded at the scale that was set."""
-    return image_memory.hold(0 if _decoded_whole(image) else image.width * image.height)
+@contextmanager
+def reduced_memory(image: Image.Image) -> Iterator[None]:
+    """Hold the memory in which a JPEG is decoded at the scale that was set; then free its pixels.
+
+    The image cannot be used afterwards.
+    """
+    with image_memory.hold(0 if _decoded_whole(image) else image.width * image.height):
+        try:
+            yield
+        finally:
+            image.close()
 
 
 def _decoded_whole(image: Image.Image) -> bool:
@@ -426,7 +435,10 @@ def open_image(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
         whole = image.width * image.height if _decoded_whole(image) else 0
         try:
             with image_memory.hold(whole):
-                yield image
+                try:
+                    yield image
+                finally:
+                    image.close()  # its pixels are freed before others take their place
         except Exception as error:
             raise _damaged(path, error) from error
 
