@@ -349,9 +349,10 @@ def _differences(
     return parts
 
 
-def lock(run: Run) -> AbstractContextManager[None]:
-    """Keep other processes from training the same run."""
-    return locks.lock(run.folder / "lock", f"another process is training {run.folder.parent.name}")
+def lock(run: Run, *, wait: bool = False) -> AbstractContextManager[None]:
+    """Keep other processes from training the same run; they are refused, or `wait`."""
+    held = f"another process is training {run.folder.parent.name}"
+    return locks.lock(run.folder / "lock", None if wait else held)
 
 
 def data_digest(images: LabelledImages) -> str:

@@ -65,15 +65,28 @@ def frozen_checkpoint(
         precision="32",
     )
     run = Run(workspace.runs / key.plugin / key.digest)
-    if run.finished and run.last.is_file() and not options.fresh:
+
+    def is_built() -> bool:
+        return run.finished and run.last.is_file() and not options.fresh
+
+    if is_built():
         return runs.reuse(run)
+    with runs.lock(run, wait=True):
+        if is_built():  # by another process meanwhile
+            return runs.reuse(run)
+        return _build_frozen(run, key, plugin, source, fresh=options.fresh)
+
+
+def _build_frozen(
+    run: Run, key: RunKey, plugin: Plugin, source: str | Path, *, fresh: bool
+) -> Checkpoint:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key.seed)
         network, notes = _initial_network(plugin, source)
     for note in notes:
         warnings.warn(f"{key.plugin}: {note}", KitboxWarning, stacklevel=2)
     headless = plugin.model_copy(update={"losses": (), "divide": None})
-    runs.begin(run, key, plugin=plugin, fresh=options.fresh)
+    runs.begin(run, key, plugin=plugin, fresh=fresh)
     origin = Origin(
         plugin=key.plugin,
         settings=plugin.recorded,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
 from kitbox.network.network import Network
 from kitbox.plugin import discovery
-from kitbox.training import transfer
+from kitbox.training import runs, transfer
+from kitbox.training.context import TrainOptions
 from kitbox.workspace import Workspace
 from tests.commands import RUN, error_of, invoke, json_of, kitbox
 from tests.photographs import competition_on_disk, picture, tiny, write_plugin
@@ -98,6 +100,22 @@ def test_building_it_does_not_disturb_random_numbers(place: Workspace) -> None:
     torch.manual_seed(4)
     transfer.build_if_frozen(discovery.load("plain", place), place)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_two_processes_at_once_build_it_once(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin, lock = discovery.load("plain", place), runs.lock
+
+    def after_another(run: runs.Run, *, wait: bool = False) -> AbstractContextManager[None]:
+        monkeypatch.undo()
+        transfer.frozen_checkpoint(plugin, place, TrainOptions())  # the other process
+        return lock(run, wait=wait)
+
+    monkeypatch.setattr(runs, "lock", after_another)
+    built = transfer.frozen_checkpoint(plugin, place, TrainOptions())
+    events = runs.Run(built.path.parent).events()
+    assert [event["event"] for event in events] == ["finished"]
 
 
 def test_its_submission_is_reproduced_where_its_network_is_not(
