@@ -173,6 +173,8 @@ def embed(
 ) -> None:
     """Fill the embedding cache for labelled and test images.
 
+    If it is interrupted, the same command goes on with the batches that are left.
+
     \b
     Examples:
       kitbox embed tf_efficientnet_lite0_96x192
