@@ -214,7 +214,9 @@ class UnfinishedSet:
                     shutil.rmtree(other)
         handle, name = tempfile.mkstemp(".batches", "", self.folder)
         os.close(handle)
-        return Path(name)
+        file = Path(name)
+        file.chmod(0o644)  # as everything else in the cache
+        return file
 
     def _sum(self, shape: Sequence[int], data: Any) -> int:
         return zlib.crc32(data, zlib.crc32(struct.pack("<3q", *shape), self._seal))
