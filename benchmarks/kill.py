@@ -584,34 +584,39 @@ WRITERS: dict[str, tuple[Callable[[Path, int, int], str], str, str]] = {
 }
 
 
-def run_writers(name: str, seed: int, each: int = 30) -> Result:
+def run_writers(name: str, kills: int, seed: int, each: int = 30) -> Result:
     """Let ten processes write at once, kill four of them; what was acknowledged has to be there."""
-    write, written, pattern = WRITERS[name]
     drawn, result, began = random.Random(f"{seed} {name}"), Result(), time.monotonic()
-    with scratch_folder() as root:
-        children = []
-        for who in range(10):
-            pid = os.fork()
-            if pid == 0:
-                acknowledged = os.open(root / f"writer-{who}", os.O_WRONLY | os.O_CREAT)
-                for number in range(each):
-                    os.write(acknowledged, f"{write(root, who, number)}\n".encode())
-                os._exit(0)
-            children.append(pid)
-        for pid in children[:4]:
-            time.sleep(drawn.uniform(0.005, 0.1))
-            os.kill(pid, signal.SIGKILL)
-            result.kills += 1
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
-        found = names_in(root / written, pattern)
-        told = [line for who in range(10) for line in (root / f"writer-{who}").read_text().split()]
-        lost = [line for line in told if found[line] != 1]
-        if lost or any(codes[4:]) or len(told) < 6 * each:
-            result.faults.append(f"{name}: {len(lost)} of {len(told)} lines lost or twice, {codes}")
-            print(result.faults[-1], flush=True)
+    while result.kills < kills:
+        with scratch_folder() as root:
+            _write_at_once(name, root, drawn, result, each)
     result.signals["SIGKILL"] = result.kills
     result.seconds = time.monotonic() - began
     return result
+
+
+def _write_at_once(name: str, root: Path, drawn: random.Random, result: Result, each: int) -> None:
+    write, written, pattern = WRITERS[name]
+    children = []
+    for who in range(10):
+        pid = os.fork()
+        if pid == 0:
+            acknowledged = os.open(root / f"writer-{who}", os.O_WRONLY | os.O_CREAT)
+            for number in range(each):
+                os.write(acknowledged, f"{write(root, who, number)}\n".encode())
+            os._exit(0)
+        children.append(pid)
+    for pid in children[:4]:
+        time.sleep(drawn.uniform(0.005, 0.1))
+        os.kill(pid, signal.SIGKILL)
+        result.kills += 1
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    found = names_in(root / written, pattern)
+    told = [line for who in range(10) for line in (root / f"writer-{who}").read_text().split()]
+    lost = [line for line in told if found[line] != 1]
+    if lost or any(codes[4:]) or len(told) < 6 * each:
+        result.faults.append(f"{name}: {len(lost)} of {len(told)} lines lost or twice, {codes}")
+        print(result.faults[-1], flush=True)
 
 
 def main() -> None:
@@ -634,7 +639,7 @@ def main() -> None:
         if name in CASES:
             result = run_case(name, given.kills, given.seed, given.first)
         else:
-            result = run_writers(name, given.seed)
+            result = run_writers(name, given.kills, given.seed)
         places = ", ".join(f"{place} {many}" for place, many in result.places.most_common(6))
         signals = ", ".join(f"{kind} {many}" for kind, many in result.signals.most_common())
         print(
