@@ -68,8 +68,7 @@ def show_embeddings(
     from kitbox.embedding import imported_embeddings
 
     workspace = find_workspace(folder)
-    names = imported_embeddings.names(workspace)
-    found = [imported_embeddings.load(name, workspace) for name in names]
+    found, mistakes = imported_embeddings.load_all(workspace)
     if as_json:
         print_json([{"name": each.name, **each.as_json()} for each in found])
     elif found:
@@ -82,10 +81,14 @@ def show_embeddings(
             ],
             left=(0, 3, 5),
         )  # fmt: skip
-    else:
+    elif not mistakes:
         print_line(
             "no imported embeddings; 'kitbox embeddings import FILE --name NAME' imports some"
         )
+    for mistake in mistakes:
+        print_line(f"error: {mistake}")
+    if mistakes:
+        raise typer.Exit(1)
 
 
 @app.command("import")

@@ -226,6 +226,17 @@ def load(name: str, workspace: Workspace) -> ImportedEmbeddings:
     return embeddings
 
 
+def load_all(workspace: Workspace) -> tuple[list[ImportedEmbeddings], list[KitboxError]]:
+    """Return all imported embeddings by name, and the errors of those that are damaged."""
+    found, mistakes = list[ImportedEmbeddings](), list[KitboxError]()
+    for name in names(workspace):
+        try:
+            found.append(load(name, workspace))
+        except KitboxError as error:
+            mistakes.append(error)
+    return found, mistakes
+
+
 def load_record(name: str, workspace: Workspace) -> ImportedEmbeddings:
     """Return what is recorded of the imported embeddings of a name, without their vectors.
 

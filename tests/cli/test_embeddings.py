@@ -159,9 +159,17 @@ def test_vectors_that_do_not_begin_as_such_are_refused_at_once_and_can_be_remove
     imported: Workspace,
 ) -> None:
     path = imported.imported / "other" / "vectors.npy"
-    path.write_bytes(b"<html>" + path.read_bytes()[6:])
+    whole = path.read_bytes()
+    path.write_bytes(b"<html>" + whole[6:])
     with pytest.raises(KitboxError, match=r"other are damaged; import them again"):
         imported_embeddings.load("other", imported)
+    shutil.copytree(path.parent, path.parent.with_name("sound"))
+    (path.parent.with_name("sound") / "vectors.npy").write_bytes(whole)
+    told = invoke(imported, "embeddings", "--json")
+    assert told.exit_code == 1
+    assert [each["name"] for each in json.loads(told.stdout)] == ["sound"]
+    assert f"error: the imported embeddings {path.parent} are damaged" in told.stderr
+    kitbox(imported, "embeddings", "remove", "sound")
     kitbox(imported, "embeddings", "remove", "other")
     assert imported_embeddings.names(imported) == []
 
