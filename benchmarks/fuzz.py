@@ -93,7 +93,7 @@ TEXTS = (
 GIGABYTES, HANGS = 3.0, 60
 GROWN = (1_000, 10_000)
 # Begins the lines that libtiff prints of damaged TIFFs; Pillow gives no way to stop it.
-LIBTIFF = re.compile(rb"(tempfile\.tif|_?TIFF|LZW|ZIP|Fax|PackBits|Predictor)\w*: ")
+LIBTIFF = re.compile(rb"(tempfile\.tif|_?TIFF|LZW|ZIP|Fax|PackBits|Predictor|MissingRequired)\w*: ")
 # Ten times as many bytes may take so many times as long, where that is above the seconds.
 SLOWER, SECONDS = 25, 0.5
 
