@@ -90,7 +90,7 @@ def _connect(path: Path, stack: ExitStack) -> sqlite3.Connection:
             try:
                 database.execute(f"PRAGMA journal_mode={journal}")
                 database.execute("PRAGMA user_version").fetchone()
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 database.close()
                 if str(error) not in _NO_LOCKS:
                     raise

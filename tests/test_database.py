@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,3 +174,21 @@ def test_a_full_disk_is_told_with_its_folder_and_what_was_there_stays(tmp_path: 
         f"make room on the disk of {tmp_path}, and run it again"
     )
     assert names(path) == ["a"]
+
+
+def test_a_damaged_database_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.13 warns of one that is left open."""
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def recorded(*given: Any, **named: Any) -> sqlite3.Connection:
+        opened.append(connect(*given, **named))
+        return opened[-1]
+
+    path = tmp_path / "damaged.sqlite"
+    path.write_bytes(b"no database" * 100)
+    monkeypatch.setattr(sqlite3, "connect", recorded)
+    with pytest.raises(KitboxError, match="is damaged"), open_database(path):
+        pass
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        opened[0].execute("SELECT 1")
