@@ -77,7 +77,7 @@ def slow_balanced(identity: np.ndarray, predicted: np.ndarray, group: np.ndarray
     scores = []
     for name in np.unique(group):
         truth, answers = identity[group == name], predicted[group == name]
-        both = slow_halves(truth, answers, np.isin(np.strings.slice(truth, 1), ["A", "B"]))
+        both = slow_halves(truth, answers, np.isin(truth.astype("U1"), ["A", "B"]))
         there = [factor for factor in both.values() if not math.isnan(factor)]
         scores.append(math.prod(there) ** (1 / len(there)))
     return float(np.mean(scores)) if scores else math.nan
