@@ -421,7 +421,7 @@ def _read_journal(_workspace: Workspace, path: Path) -> None:
 
 
 def _read_manifest(workspace: Workspace, _path: Path) -> None:
-    imported_embeddings.load("a", workspace).as_json()
+    imported_embeddings.load_record("a", workspace).as_json()
 
 
 def _read_cached(workspace: Workspace, path: Path) -> None:

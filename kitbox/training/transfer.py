@@ -71,20 +71,20 @@ def frozen_checkpoint(
 
     if is_built():
         return runs.reuse(run)
+    with torch.random.fork_rng(devices=[]):  # before the lock, since a mistake leaves no folder
+        torch.manual_seed(key.seed)
+        network, notes = _initial_network(plugin, source)
     with runs.lock(run, wait=True):
         if is_built():  # by another process meanwhile
             return runs.reuse(run)
-        return _build_frozen(run, key, plugin, source, fresh=options.fresh)
+        for note in notes:
+            warnings.warn(f"{named.name}: {note}", KitboxWarning, stacklevel=2)
+        return _save_frozen(run, key, plugin, network, fresh=options.fresh)
 
 
-def _build_frozen(
-    run: Run, key: RunKey, plugin: Plugin, source: str | Path, *, fresh: bool
+def _save_frozen(
+    run: Run, key: RunKey, plugin: Plugin, network: Network, *, fresh: bool
 ) -> Checkpoint:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key.seed)
-        network, notes = _initial_network(plugin, source)
-    for note in notes:
-        warnings.warn(f"{key.plugin}: {note}", KitboxWarning, stacklevel=2)
     headless = plugin.model_copy(update={"losses": (), "divide": None})
     runs.begin(run, key, plugin=plugin, fresh=fresh)
     origin = Origin(
