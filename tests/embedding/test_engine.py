@@ -120,6 +120,17 @@ def test_an_embedding_depends_on_its_image_alone(tmp_path: Path, monkeypatch) ->
     assert (by_five == together).all()
 
 
+@pytest.mark.parametrize(("lead", "used"), [(1.2, ONNX), (1.3, TORCH)])
+def test_torch_has_to_be_a_quarter_faster_in_the_best_of_its_turns(
+    tmp_path: Path, monkeypatch, lead: float, used: str
+) -> None:
+    turns = iter([lead, 1.0, 0.1, 0.1, 0.1, 0.1])  # torch and ONNX Runtime by turns
+    monkeypatch.setattr(engine, "_speed", lambda *_: next(turns))
+    assert run(tmp_path)[0].used == used
+    [memory] = tmp_path.glob("*.json")
+    assert json.loads(memory.read_text())["images_per_second"] == {"torch": lead, "onnx": 1.0}
+
+
 def test_the_faster_torch_is_remembered(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(engine, "_speed", lambda run, _: float(isinstance(run, Network)))
     made, vectors = run(tmp_path)
