@@ -1,5 +1,6 @@
 """How many processes a command runs in, as kitbox, torchrun or SLURM starts them."""
 
+import atexit
 import os
 import threading
 import time
@@ -171,6 +172,7 @@ def together(processes: Processes, device: str) -> Iterator[None]:
     try:
         yield
         distributed.barrier()  # none ends before all have come to the end
+        atexit.register(_disconnect)
     except Exception as error:
         if not _first_to_fail():
             raise PeerError("another process of this command has failed") from error
@@ -181,6 +183,17 @@ def together(processes: Processes, device: str) -> Iterator[None]:
                 fix="run the same command again; it goes on with what is finished",
             ) from error
         raise
+
+
+def _disconnect() -> None:
+    """Close the connections: left to the end of Python, their threads abort some processes.
+
+    Nothing waits for another process by now, for which this would wait as well.
+    """
+    import torch.distributed as distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _end_with_starter() -> None:
