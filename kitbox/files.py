@@ -293,6 +293,14 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
+def is_own(path: Path) -> bool:
+    """Return whether a file or folder, or a link, is this user's; True where none has an owner.
+
+    Raises OSError where it is not there.
+    """
+    return not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
+
+
 def read_json(path: Path) -> Any:
     """Return the value in a JSON file; raises KitboxError for a missing or damaged file."""
     try:

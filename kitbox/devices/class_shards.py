@@ -1,5 +1,6 @@
 """Class weights divided among processes: each has those of some labels, and their logits."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,15 +83,15 @@ class _Summed(torch.autograd.Function):
         return gradients[0]
 
 
-class DivisibleHead(nn.Module):
+class DivisibleHead(nn.Module, ABC):
     """A loss head whose class weights can be divided; `shard` are the labels of this process."""
 
     shard: ClassShard | None = None
     label_count: int
 
+    @abstractmethod
     def class_weights(self) -> Sequence[tuple[nn.Parameter, int]]:
         """Return the weights that labels have, each with its dimension of labels."""
-        raise NotImplementedError
 
 
 class DividedWeights:

@@ -188,7 +188,8 @@ def together(processes: Processes, device: str) -> Iterator[None]:
 def _disconnect() -> None:
     """Close the connections: left to the end of Python, their threads abort some processes.
 
-    Nothing waits for another process by now, for which this would wait as well.
+    It waits for exchanges that are not finished, and is only called where all processes came to
+    the end of their work.
     """
     import torch.distributed as distributed
 

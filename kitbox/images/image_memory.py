@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kitbox import locks
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of
+from kitbox.files import digest_of, is_own
 
 # Pixels of a share of the memory. Smaller images never wait: of them a core decodes one.
 SHARE_PIXELS = 50_000_000
@@ -80,11 +80,16 @@ def _give_back() -> None:
 
 @cache
 def _folder() -> Path | None:
-    """Return the folder of this user's locks, None where there can be none."""
+    """Return the folder of this user's locks, None where there can be none.
+
+    One that somebody else has made is not used, since they could hold its locks for ever.
+    """
     user = digest_of([os.path.expanduser("~")])[:12]
     try:
         folder = Path(tempfile.gettempdir()) / f"kitbox-{user}"
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not is_own(folder):
+            return None
     except OSError:
         return None
     return folder if os.access(folder, os.W_OK) and locks.has_locks(folder) else None

@@ -1,5 +1,7 @@
 """Very large images wait for each other, and small ones for nothing."""
 
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -112,3 +114,16 @@ def test_what_is_held_is_what_is_decoded(
 
 def test_the_memory_of_the_machine_is_dealt_out() -> None:
     assert image_memory.shares() >= 5
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders have no owner's number here")
+def test_the_locks_of_somebody_else_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    find = image_memory._folder.__wrapped__
+    own = find()
+    assert own is not None
+    assert own.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(os, "getuid", lambda: own.stat().st_uid + 1)
+    assert find() is None
