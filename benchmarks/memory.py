@@ -24,26 +24,9 @@ from growth import check_end, load_libraries, start
 from machine import machine
 from PIL import Image
 
-SETTINGS = """name = "memory"
-[images]
-root = "data"
-train_list = "train.csv"
-image_column = "Image"
-label_column = "Id"
-train_folder = "train"
-test_folder = "test"
-[task]
-gallery = "train"
-answers = "images"
-k = 5
-[submission]
-header = ["Image", "Id"]
-layout = "joined"
-[holdout]
-share = 0.3
-seed = 0
-near_duplicate_bits = 0
-"""
+from kitbox.competition import presets
+from kitbox.workspace import Workspace
+
 PLUGIN = """from kitbox import Plugin
 
 plugin = Plugin(
@@ -102,15 +85,13 @@ KINDS: dict[str, Callable[[Path], None]] = {
 
 
 def draw_workspace(folder: Path, kind: str | None, count: int) -> None:
-    """Write photographs, the list and the settings; large ones differ by their last bytes."""
-    rows = ["Image,Id"]
+    """Write photographs and the settings; large ones differ by their last bytes."""
     for number in range(24):
         for side in ("train", "test"):
             path = folder / "data" / side / f"w_{number % 4}" / f"{side}_{number:02}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             noise = np.random.default_rng([number, len(side)]).integers(0, 255, (120, 160, 3))
             Image.fromarray(noise.astype(np.uint8)).save(path)
-        rows.append(f"w_{number % 4}/train_{number:02}.jpg,w_{number % 4}")
     if kind is not None:
         drawn, suffix = folder / "drawn", kind.split()[1].strip(",").lower()
         KINDS[kind](drawn)
@@ -118,13 +99,14 @@ def draw_workspace(folder: Path, kind: str | None, count: int) -> None:
             path = folder / "data" / "train" / "w_0" / f"large_{number}.{suffix}"
             # a box of HEIF that is skipped; other readers do not look behind the pixels
             path.write_bytes(drawn.read_bytes() + b"\0\0\0\x0cfree" + bytes([0, 0, 0, number]))
-            rows.append(f"w_0/{path.name},w_0")
         drawn.unlink()
-    (folder / "data" / "train.csv").write_text("\n".join(rows) + "\n")
-    (folder / "kitbox.toml").write_text(SETTINGS)
-    for workspace in (folder, folder / "catalogue"):
-        (workspace / "plugins").mkdir(parents=True)
-        (workspace / "plugins" / "frozen.py").write_text(PLUGIN)
+    workspace = Workspace(folder)
+    presets.init(workspace, "folder", folder / "data")
+    text = workspace.settings.read_text()
+    workspace.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
+    for root in (folder, folder / "catalogue"):
+        (root / "plugins").mkdir(parents=True, exist_ok=True)
+        (root / "plugins" / "frozen.py").write_text(PLUGIN)
 
 
 def memory(pid: int) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kitbox.competition import presets
 from kitbox.retrieval import gallery_index
 from kitbox.workspace import Workspace
 from tests.commands import error_of, json_of, kitbox
@@ -14,25 +15,6 @@ from tests.photographs import picture
 
 INDEX = ("--rerank", "sq8:lists=8,probes=1,candidates=1")
 STEP = "sq8:probes=1,candidates=1,lists=8,seed=0"
-SETTINGS = """name = "toy"
-[images]
-root = "{data}"
-train_list = "train.csv"
-image_column = "Image"
-label_column = "Id"
-train_folder = "train"
-test_folder = "test"
-[task]
-gallery = "train"
-answers = "images"
-k = 5
-[submission]
-header = ["Image", "Id"]
-layout = "joined"
-[holdout]
-share = 0.3
-seed = 0
-"""
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +33,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         names.append(f"t_{number}.png")
     (root / "data" / "train.csv").write_text("\n".join(rows) + "\n")
     workspace = Workspace(root / "workspace")
-    workspace.root.mkdir()
-    (workspace.root / "kitbox.toml").write_text(SETTINGS.format(data=root / "data"))
+    given = {"train_list": "train.csv", "test_folder": "test"}
+    presets.init(workspace, "csv", root / "data", columns=given)
     generator = np.random.default_rng(0)
     centres = generator.standard_normal((16, 12), dtype=np.float32)
     identities = [number // 4 for number in range(64)] + list(range(8))
