@@ -15,6 +15,7 @@ from kitbox.cli.options import (
     complete_plugins,
     load_members,
     load_plugins,
+    measure_plugin,
     with_records,
 )
 from kitbox.cli.terminal import (
@@ -284,7 +285,7 @@ def prepare(
 
     workspace, competition = open_workspace(folder)
     plugins = _choose_plugins(names or [], workspace, strict=drop)
-    specs = _input_specs(plugins)
+    specs = [spec for those in plugins.values() for spec in those]
     if drop:
         _remove_unused(workspace, specs, as_json=as_json)
         return
@@ -315,7 +316,7 @@ def prepare(
     if as_json:
         print_json(
             {
-                "plugins": [named.name for named in plugins],
+                "plugins": list(plugins),
                 "files": planned.files,
                 "prepared": done,
                 "left_out": [str(problem) for problem in problems],
@@ -330,16 +331,15 @@ app.add_typer(boxes.app, name="boxes")
 
 def _choose_plugins(
     names: list[str], workspace: "Workspace", *, strict: bool
-) -> "list[NamedPlugin]":
-    """Return the named plugins, or the workspace's own and those trained in it.
+) -> "dict[str, list[InputSpec]]":
+    """Return what the named plugins read, or the workspace's own and those trained in it.
 
     Of the latter, those that cannot be used are named and left out, unless `strict`.
     """
-    from kitbox.network.backbone import input_config
     from kitbox.plugin import discovery
 
     if names:
-        return load_plugins(names, workspace)
+        return {named.name: _input_specs(named) for named in load_plugins(names, workspace)}
     own = {name for name, (_, of) in discovery.plugin_files(workspace).items() if of == "workspace"}
     names = [
         name
@@ -352,13 +352,12 @@ def _choose_plugins(
             "prepare for, as 'kitbox plugins' lists them"
         )
     found, mistakes = discovery.load_all(workspace, names)
-    usable = []
+    usable = {}
     for named in found:
         try:
-            input_config(named.plugin)
-            usable.append(named)
+            usable[named.name] = _input_specs(named)
         except KitboxError as error:
-            mistakes.append(KitboxError(str(error), where=named.name))
+            mistakes.append(error)
     if mistakes and (strict or not usable):
         raise mistakes[0]
     for mistake in mistakes:
@@ -366,15 +365,10 @@ def _choose_plugins(
     return usable
 
 
-def _input_specs(plugins: "list[NamedPlugin]") -> "list[InputSpec]":
+def _input_specs(named: "NamedPlugin") -> "list[InputSpec]":
     from kitbox.images.preprocessing import InputSpec
-    from kitbox.network.backbone import input_config
 
-    return [
-        spec
-        for named in plugins
-        for spec in InputSpec.for_training(named.plugin, input_config(named.plugin).interpolation)
-    ]
+    return InputSpec.for_training(named.plugin, measure_plugin(named).interpolation)
 
 
 def _readable(collection: "Collection") -> "list[ImageSet]":

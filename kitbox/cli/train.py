@@ -32,7 +32,9 @@ from kitbox.workspace import find_workspace
 if TYPE_CHECKING:
     from kitbox.dataset.collection import Collection
     from kitbox.ensemble.members import Member
-    from kitbox.records import ImageSet
+    from kitbox.plugin.discovery import NamedPlugin
+    from kitbox.records import Checkpoint, ImageSet
+    from kitbox.training.context import TrainSetup
     from kitbox.workspace import Workspace
 
 
@@ -97,7 +99,7 @@ def train(
     from kitbox.devices.launch import together
     from kitbox.devices.process_group import first_ahead
     from kitbox.network import inference
-    from kitbox.training import trainer
+    from kitbox.training import transfer
     from kitbox.training.context import TrainOptions, TrainSetup
 
     if weights is not None and init_from is not None:
@@ -133,8 +135,8 @@ def train(
             if not done and len(plugins) > 1:
                 with first_ahead():
                     for each in plugins:  # a mistake in the last one shows before any is trained
-                        trainer.check(each, setup)
-            checkpoint = follow(trainer.train(named, setup))
+                        transfer.check(each, setup)
+            checkpoint = _trained(named, setup)
             nothing = " (epochs = 0): there is nothing to train" if checkpoint.on == "none" else ""
             print_line(f"{named.name}: {checkpoint.trained_on}{nothing}, {checkpoint.path}")
             done.append(
@@ -150,6 +152,19 @@ def train(
             )
     if as_json:
         print_json(done)
+
+
+def _trained(named: "NamedPlugin", setup: "TrainSetup") -> "Checkpoint":
+    """Train a plugin and return its checkpoint; that of a finished run needs no torch."""
+    from kitbox.records import Checkpoint
+    from kitbox.training import transfer
+
+    prepared = transfer.prepare(named, setup)
+    if isinstance(prepared, Checkpoint):
+        return prepared
+    from kitbox.training import trainer
+
+    return follow(trainer.train_prepared(prepared))
 
 
 @with_records

@@ -54,16 +54,15 @@ def resolve_precision(precision: str, device: str, *, training: bool = False) ->
     steps. Training uses bfloat16, whose range gradients need. Raises KitboxError for a precision
     that the device does not support.
     """
-    half = device == "cuda" or _computes_in("16")
     if precision == "auto":
         if device == "cuda":
             return "bf16" if training and _gpu_has_bf16() else "16"
-        if half and not training:
+        if not training and _computes_in("16"):
             return "16"
         return "bf16" if _computes_in("bf16") else "32"
     if precision not in ("32", "bf16", "16"):
         raise KitboxError(f"--precision {precision} is not auto, 32, bf16 or 16")
-    if precision == "16" and device == "cpu" and (training or not half):
+    if precision == "16" and device == "cpu" and (training or not _computes_in("16")):
         where = "for training on a CPU" if training else "on this CPU"
         raise KitboxError(f"--precision 16 is not supported {where}; use 32, bf16 or auto")
     return precision

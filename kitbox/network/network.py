@@ -234,6 +234,7 @@ def measure_cost(plugin: Plugin) -> Cost:
         checkpoint_bytes=_BYTES * sum(t.numel() for t in network.state_dict().values()),
         embedding_dim=network.embedding_dim,
         pooling=network.pooling.kind,
+        interpolation=network.data_config.interpolation,
     )
 
 

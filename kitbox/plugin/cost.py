@@ -30,7 +30,8 @@ class Cost:
     Loss heads are left out: their size depends on the number of labels. Layers after the last of
     `pooled_maps` never run and are not counted, though a checkpoint stores them. `multiply_adds` is
     None where a network runs, but its operations cannot be counted. `pooling` is how its features
-    are pooled, also where the plugin leaves that to the backbone's family.
+    are pooled, also where the plugin leaves that to the backbone's family; `interpolation` is how
+    images are resized for it.
     """
 
     parameters: int
@@ -38,6 +39,7 @@ class Cost:
     checkpoint_bytes: int
     embedding_dim: int
     pooling: str
+    interpolation: str
 
 
 class _Stored(Recorded):
@@ -46,6 +48,7 @@ class _Stored(Recorded):
     checkpoint_bytes: int = Field(ge=0)
     embedding_dim: int = Field(ge=0)
     pooling: str
+    interpolation: str
 
 
 def find(plugin: Plugin) -> Cost | None:

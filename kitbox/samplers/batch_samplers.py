@@ -1,5 +1,6 @@
 """Batches of an epoch: PK, balanced and shuffled sampling, with or without unknown images."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, Protocol
@@ -7,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, counted
 from kitbox.plugin import curriculum
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Balanced, Hardness, Sampler, Shuffled
@@ -155,6 +156,21 @@ class SamplerPlanner:
             return Batch(rows, labels)
         at_random = generator.random(len(unknown)) < 0.5
         return Batch(rows, labels, np.concatenate([self._flipped[known], at_random]))
+
+
+def check_shares(plugin: Plugin, sizes: Iterable[int], world: int) -> None:
+    """Raise KitboxError for a batch of which one of `world` processes gets fewer than two images.
+
+    Batch norm has no variance of a single one. `sizes` are the images of each batch.
+    """
+    least = min(sizes, default=plugin.batch_size)
+    if world > 1 and least < 2 * world:
+        raise KitboxError(
+            f"a batch of {least} images is fewer than two for each of {world} processes",
+            fix=f"make batch_size {2 * world} or more, or lower --devices"
+            if plugin.batch_size < 2 * world
+            else f"run {counted(max(least // 2, 1), 'process', 'processes')} at most",
+        )
 
 
 def draw_batches(

@@ -1,10 +1,9 @@
 """The planner of a plugin, and the batch sampler that hands its batches to a loader."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from kitbox.errors import KitboxError, counted
 from kitbox.images.loader import BatchItem, augmentation_seed
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import Hardness
@@ -23,21 +22,6 @@ def build_planner(plugin: Plugin, labels: Integers, seed: int) -> Planner:
         return HardnessPlanner(labels, plugin, seed)
     sampled = SamplerPlanner(labels, plugin, seed)
     return DividedPlanner(labels, plugin, seed, sampled) if plugin.divide else sampled
-
-
-def check_shares(plugin: Plugin, sizes: Iterable[int], world: int) -> None:
-    """Raise KitboxError for a batch of which one of `world` processes gets fewer than two images.
-
-    Batch norm has no variance of a single one. `sizes` are the images of each batch.
-    """
-    least = min(sizes, default=plugin.batch_size)
-    if world > 1 and least < 2 * world:
-        raise KitboxError(
-            f"a batch of {least} images is fewer than two for each of {world} processes",
-            fix=f"make batch_size {2 * world} or more, or lower --devices"
-            if plugin.batch_size < 2 * world
-            else f"run {counted(max(least // 2, 1), 'process', 'processes')} at most",
-        )
 
 
 class BatchSampler:

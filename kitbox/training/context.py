@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,10 +15,8 @@ from kitbox.dataset.collection import Collection
 from kitbox.devices.launch import Processes, build_fabric
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of
-from kitbox.images import loader
 from kitbox.images.preprocessing import Box
 from kitbox.network import pretrained_weights
-from kitbox.network.backbone import input_config
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
@@ -26,6 +24,9 @@ from kitbox.records import ImageSet, Integers, LabelledImages, Strings
 from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.training.runs import Run, RunKey
 from kitbox.workspace import Workspace
+
+if TYPE_CHECKING:  # torch and timm take seconds to import, and a finished training needs neither
+    from kitbox.images.loader import ImageDataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +200,8 @@ class Training:
 
     @cached_property
     def _interpolation(self) -> str:
+        from kitbox.network.backbone import input_config
+
         return input_config(self.plugin).interpolation
 
     def dataset(
@@ -207,9 +210,11 @@ class Training:
         height_width: tuple[int, int],
         augmentation: str = "none",
         alternative_boxes: Mapping[str, tuple[Box, ...]] | None = None,
-    ) -> loader.ImageDataset:
+    ) -> "ImageDataset":
         """Return images as the network sees them at a size in pixels."""
-        return loader.ImageDataset(
+        from kitbox.images.loader import ImageDataset
+
+        return ImageDataset(
             images,
             height_width,
             interpolation=self._interpolation,
@@ -221,8 +226,10 @@ class Training:
             alternative_boxes=alternative_boxes,
         )
 
-    def loader(self, dataset: loader.ImageDataset, batches: Iterable[Any]) -> Any:
+    def loader(self, dataset: "ImageDataset", batches: Iterable[Any]) -> Any:
         """Return a loader of batches of a dataset."""
+        from kitbox.images import loader
+
         workers = loader.worker_count(dataset, self.device, self.setup.options.workers)
         return loader.build_loader(dataset, batches, workers=workers, pinned=self.device == "cuda")
 

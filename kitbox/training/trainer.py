@@ -11,24 +11,21 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kitbox.devices.batch_gather import gather_batch
-from kitbox.devices.process_group import first_ahead
 from kitbox.devices.synchronised_norm import synchronise
 from kitbox.errors import KitboxError
 from kitbox.images.loader import augmentation_seed
-from kitbox.network import inference
 from kitbox.network.checkpoint import read_checkpoint
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import curriculum
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Floats, Progress
-from kitbox.samplers.batch_samplers import Batch
-from kitbox.samplers.planner import BatchSampler, build_planner, check_shares
-from kitbox.training import checkpoints, evaluation, runs, training_set, transfer
+from kitbox.samplers.batch_samplers import Batch, check_shares
+from kitbox.samplers.planner import BatchSampler
+from kitbox.training import checkpoints, evaluation, runs, transfer
 from kitbox.training.checkpoints import TrainState
 from kitbox.training.context import Training, TrainSetup
 from kitbox.training.events import EpochDone, StepDone, TrainingEvent, TrainingStarted
 from kitbox.training.monitor import TrainingLog
-from kitbox.training.runs import RunKey
 from kitbox.training.schedule import LearningRateSchedule
 
 # Steps between two readings of the loss on a GPU: a reading waits until the GPU has caught up.
@@ -45,14 +42,16 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
     Raises KitboxError for weights that do not fit, an empty training set, batches that processes
     cannot share, a damaged checkpoint or state, and a loss that is no longer a number.
     """
-    if named.plugin.frozen and setup.options.init_from is None:
-        with first_ahead():
-            return transfer.frozen_checkpoint(named, setup.workspace, setup.options)
-    training = _prepare(named, setup)
-    plugin, options, run = named.plugin, setup.options, training.run
+    prepared = transfer.prepare(named, setup)
+    if isinstance(prepared, Checkpoint):
+        return prepared
+    return (yield from train_prepared(prepared))
+
+
+def train_prepared(training: Training) -> Generator[TrainingEvent, None, Checkpoint]:
+    """Train as `train` does, what `transfer.prepare` has returned."""
+    plugin, options, run = training.plugin, training.setup.options, training.run
     gone = run.gone if run.finished and not options.fresh else None
-    if run.finished and not options.fresh and gone is None:
-        return runs.reuse(run)
     fabric = training.fabric
     fabric.launch()
     # of several processes the first owns the run's folder; the others read what it has written
@@ -66,12 +65,12 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
                 training.weights.init_from,
                 plugin=plugin,
                 fresh=options.fresh or gone is not None,
-                decided=setup.collection.decisions,
+                decided=training.setup.collection.decisions,
             )
         fabric.barrier()
         state, notes = checkpoints.resume(training)
         if state.epoch == 0:
-            notes += tuple(runs.unfinished(setup.workspace, training.key, plugin))
+            notes += tuple(runs.unfinished(training.setup.workspace, training.key, plugin))
         if gone is not None:
             notes += (f"the checkpoint {gone} is gone, so this training begins again",)
         notes += evaluation.notes_on_frozen(training, state.trained.network)
@@ -104,25 +103,6 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
             runs.finish(run, plugin.epochs)
         fabric.barrier()
     return read_checkpoint(run.last)
-
-
-def check(named: NamedPlugin, setup: TrainSetup) -> None:
-    """Raise KitboxError, with the plugin's name, for what would stop its training at the start.
-
-    That are its weights, which are downloaded where they have to be, its batches, its training set,
-    and the checkpoint that it starts from.
-    """
-    try:
-        if named.plugin.frozen and setup.options.init_from is None:
-            transfer.frozen_checkpoint(named, setup.workspace, setup.options)
-            return
-        training = _prepare(named, setup)
-        run = training.run
-        if setup.options.fresh or not run.finished or run.gone is not None:
-            transfer.build_on_cpu(training)
-            build_planner(named.plugin, training.training_set.label_rows, training.seed)
-    except KitboxError as error:
-        raise KitboxError(str(error), where=named.name) from error
 
 
 def _train_epoch(
@@ -336,31 +316,6 @@ def _sizes_and_times(training: Training) -> list[tuple[int, int] | None]:
         except OSError:  # it may be prepared, and its disk unplugged
             found.append(None)
     return found
-
-
-def _prepare(named: NamedPlugin, setup: TrainSetup) -> Training:
-    """Select the training set and the initial weights of a plugin, and derive its run key."""
-    plugin, options = named.plugin, setup.options
-    device = inference.resolve_device(options.device)
-    precision = inference.resolve_precision(options.precision, device, training=True)
-    check_shares(plugin, (), options.processes.world)
-    selected = training_set.select(plugin, setup)
-    data = runs.data_digest(setup.images)
-    weights = transfer.initial_weights(plugin, setup, data)
-    key = RunKey(
-        plugin=named.name,
-        fingerprint=plugin.fingerprint,
-        data=data,
-        weights=weights.digest,
-        on=options.on,
-        seed=plugin.seed if options.seed is None else options.seed,
-        precision=precision,
-        boxes=selected.boxes_digest,
-        pseudo=selected.pseudo_digest,
-    )
-    return Training(
-        named=named, setup=setup, training_set=selected, weights=weights, key=key, device=device
-    )
 
 
 def _started(training: Training, state: TrainState, notes: tuple[str, ...]) -> TrainingStarted:

@@ -1,27 +1,96 @@
-"""Builds the network of a training with its initial weights, pretrained or from a checkpoint."""
+"""Prepares a training, and builds its network with weights, pretrained or from a checkpoint."""
 
 import random
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
 
+from kitbox.devices.process_group import first_ahead
 from kitbox.errors import KitboxError, KitboxWarning
-from kitbox.network import acceleration, pretrained_weights
+from kitbox.network import inference, pretrained_weights
 from kitbox.network.checkpoint import Origin, learned_elsewhere, read_origin, save_checkpoint
-from kitbox.network.network import Network
-from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, Strings
-from kitbox.training import runs
+from kitbox.samplers.batch_samplers import check_shares
+from kitbox.training import runs, training_set
 from kitbox.training.context import InitialWeights, Training, TrainOptions, TrainSetup
 from kitbox.training.runs import Run, RunKey
 from kitbox.workspace import Workspace, find_workspace
+
+if TYPE_CHECKING:  # torch and timm take seconds to import, and a finished training needs neither
+    from torch import Tensor
+
+    from kitbox.network.network import Network
+    from kitbox.network.trained_network import TrainedNetwork
+
+
+def prepare(named: NamedPlugin, setup: TrainSetup) -> Training | Checkpoint:
+    """Return the training of a plugin, or its last checkpoint where there is nothing to train.
+
+    That is so for a finished run, unless its checkpoint is gone or `fresh` discards it, and for a
+    frozen plugin, whose network is built if need be. Raises KitboxError for weights that do not
+    fit, an empty training set, and batches that processes cannot share.
+    """
+    if named.plugin.frozen and setup.options.init_from is None:
+        with first_ahead():
+            return frozen_checkpoint(named, setup.workspace, setup.options)
+    training = _prepare(named, setup)
+    return runs.reuse(training.run) if _is_done(training) else training
+
+
+def check(named: NamedPlugin, setup: TrainSetup) -> None:
+    """Raise KitboxError, with the plugin's name, for what would stop its training at the start.
+
+    That are its weights, which are downloaded where they have to be, its batches, its training set,
+    and the checkpoint that it starts from.
+    """
+    try:
+        if named.plugin.frozen and setup.options.init_from is None:
+            frozen_checkpoint(named, setup.workspace, setup.options)
+            return
+        training = _prepare(named, setup)
+        if not _is_done(training):
+            from kitbox.samplers.planner import build_planner
+
+            build_on_cpu(training)
+            build_planner(named.plugin, training.training_set.label_rows, training.seed)
+    except KitboxError as error:
+        raise KitboxError(str(error), where=named.name) from error
+
+
+def _prepare(named: NamedPlugin, setup: TrainSetup) -> Training:
+    """Select the training set and the initial weights of a plugin, and derive its run key."""
+    plugin, options = named.plugin, setup.options
+    device = inference.resolve_device(options.device)
+    precision = inference.resolve_precision(options.precision, device, training=True)
+    check_shares(plugin, (), options.processes.world)
+    selected = training_set.select(plugin, setup)
+    data = runs.data_digest(setup.images)
+    weights = initial_weights(plugin, setup, data)
+    key = RunKey(
+        plugin=named.name,
+        fingerprint=plugin.fingerprint,
+        data=data,
+        weights=weights.digest,
+        on=options.on,
+        seed=plugin.seed if options.seed is None else options.seed,
+        precision=precision,
+        boxes=selected.boxes_digest,
+        pseudo=selected.pseudo_digest,
+    )
+    return Training(
+        named=named, setup=setup, training_set=selected, weights=weights, key=key, device=device
+    )
+
+
+def _is_done(training: Training) -> bool:
+    run = training.run
+    return run.finished and not training.setup.options.fresh and run.gone is None
 
 
 def initial_weights(plugin: Plugin, setup: TrainSetup, data: str) -> InitialWeights:
@@ -71,6 +140,8 @@ def frozen_checkpoint(
 
     if is_built():
         return runs.reuse(run)
+    import torch
+
     with torch.random.fork_rng(devices=[]):  # before the lock, since a mistake leaves no folder
         torch.manual_seed(key.seed)
         network, notes = _initial_network(plugin, source)
@@ -83,8 +154,10 @@ def frozen_checkpoint(
 
 
 def _save_frozen(
-    run: Run, key: RunKey, plugin: Plugin, network: Network, *, fresh: bool
+    run: Run, key: RunKey, plugin: Plugin, network: "Network", *, fresh: bool
 ) -> Checkpoint:
+    from kitbox.network.trained_network import TrainedNetwork
+
     headless = plugin.model_copy(update={"losses": (), "divide": None})
     runs.begin(run, key, plugin=plugin, fresh=fresh)
     origin = Origin(
@@ -173,18 +246,23 @@ def find_checkpoint(name: str, workspace: Workspace, on: str, data: str) -> Path
     return path
 
 
-def build(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
+def build(training: Training) -> "tuple[TrainedNetwork, tuple[str, ...]]":
     """Return the network with its initial weights, and sentences about a checkpoint's weights.
 
     Seeds everything first, so that each call returns the same weights.
     """
+    import torch
+
     trained, notes = build_on_cpu(training)
     trained.to(training.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return trained, notes
 
 
-def build_on_cpu(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
+def build_on_cpu(training: Training) -> "tuple[TrainedNetwork, tuple[str, ...]]":
     """Return what `build` does, before it is on the devices of the training."""
+    from kitbox.network import acceleration
+    from kitbox.network.trained_network import TrainedNetwork
+
     seed_everything(training.seed)
     plugin, weights, training_set = training.plugin, training.weights, training.training_set
     network, notes = _initial_network(plugin, weights.source)
@@ -199,8 +277,10 @@ def build_on_cpu(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
     return trained, notes
 
 
-def _initial_network(plugin: Plugin, source: str | Path) -> tuple[Network, tuple[str, ...]]:
+def _initial_network(plugin: Plugin, source: str | Path) -> "tuple[Network, tuple[str, ...]]":
     """Return a network whose backbone has its initial weights, and what their file has beside."""
+    from kitbox.network.network import Network
+
     network = Network(plugin, pretrained=source == "hub")
     if not isinstance(source, Path):
         return network, ()
@@ -209,6 +289,8 @@ def _initial_network(plugin: Plugin, source: str | Path) -> tuple[Network, tuple
 
 def seed_everything(seed: int) -> None:
     """Seed python, numpy and torch; images and batches have seeds of their own."""
+    import torch
+
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  libraries may draw from it
     torch.manual_seed(seed)
@@ -218,13 +300,15 @@ def seed_everything(seed: int) -> None:
 
 
 def _load(
-    trained: TrainedNetwork, plugin: Plugin, label_map: Strings, path: Path, key: RunKey
+    trained: "TrainedNetwork", plugin: Plugin, label_map: Strings, path: Path, key: RunKey
 ) -> tuple[str, ...]:
     """Load the tensors of a checkpoint that fit; return sentences about what was loaded.
 
     The backbone must fit whole. A neck of another shape, and heads of other labels or losses, stay
     new. Raises KitboxError for a checkpoint of another backbone.
     """
+    from safetensors.torch import load_file
+
     origin = read_origin(path)
     backbone = origin.settings["backbone"]
     if backbone != plugin.backbone:
@@ -236,7 +320,7 @@ def _load(
     same_labels = origin.labels == tuple(str(label) for label in label_map)
     theirs = [loss["kind"] for loss in origin.settings["losses"]]
     ours = [loss.kind for loss in plugin.losses]
-    loaded: dict[str, torch.Tensor] = {}
+    loaded: dict[str, Tensor] = {}
     new: dict[str, list[str]] = {"neck": [], "heads": []}
     for name, tensor in wanted.items():
         head = name.startswith("heads.")

@@ -67,7 +67,14 @@ def test_listing_known_plugins_imports_no_torch(
     workspace, _ = competition_on_disk(tmp_path)
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    known = Cost(parameters=1, multiply_adds=1, checkpoint_bytes=4, embedding_dim=1, pooling="cls")
+    known = Cost(
+        parameters=1,
+        multiply_adds=1,
+        checkpoint_bytes=4,
+        embedding_dim=1,
+        pooling="cls",
+        interpolation="bicubic",
+    )
     for named in discovery.load_all(None)[0]:
         cost.store(named.plugin, known)
     script = (

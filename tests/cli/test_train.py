@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -256,3 +258,35 @@ def test_checking_plugins_first_leaves_their_weights_as_they_are(workspace: Work
     for name, entry in both.items():
         [alone] = json_of(workspace, "train", name, "--fresh")
         assert alone["checkpoint"] == entry["checkpoint"]
+
+
+def test_what_is_trained_and_measured_needs_no_torch(workspace: Workspace) -> None:
+    write_plugin(workspace, "frozen", epochs=0)
+    trained = json_of(workspace, "train", "first", "second", "frozen")
+    script = (
+        "import json, sys\n"
+        "from typer.testing import CliRunner\n"
+        "from kitbox.cli.app import app\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    result = CliRunner().invoke(app, command)\n"
+        "    assert result.exit_code == 0, result.output + repr(result.exception)\n"
+        "    print(json.dumps(json.loads(result.stdout)))\n"
+        "print(sorted({'torch', 'timm', 'lightning_fabric'} & set(sys.modules)))"
+    )
+    commands = [
+        ["train", "first", "second", "frozen", *RUN, "--json"],
+        ["data", "prepare", "--json"],
+        ["data", "prepare", "--drop", "first", "--json"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        cwd=workspace.root,
+    )
+    assert done.returncode == 0, done.stderr
+    again, prepared, dropped, heavy = done.stdout.splitlines()
+    assert json.loads(again) == trained
+    assert json.loads(prepared)["plugins"] == ["first", "frozen", "second"]
+    assert len(json.loads(dropped)) == 1  # that of the second's size
+    assert heavy == "[]"

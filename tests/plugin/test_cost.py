@@ -11,7 +11,12 @@ from kitbox.plugin.cost import Cost
 from tests.photographs import tiny
 
 MEASURED = Cost(
-    parameters=7, multiply_adds=None, checkpoint_bytes=28, embedding_dim=16, pooling="gem"
+    parameters=7,
+    multiply_adds=None,
+    checkpoint_bytes=28,
+    embedding_dim=16,
+    pooling="gem",
+    interpolation="bicubic",
 )
 
 

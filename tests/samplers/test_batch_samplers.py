@@ -28,12 +28,14 @@ from kitbox.samplers.batch_samplers import (
     Batch,
     SamplerPlanner,
     balanced_batches,
+    check_shares,
     count_pk_batches,
     draw_batches,
     pk_batches,
     random_pk_batches,
     shuffled_batches,
 )
+from tests.photographs import tiny
 
 # One individual with 500 photographs and 999 with one each, as in data sets of whales.
 LONG_TAILED = np.array([0] * 500 + list(range(1, 1000)))
@@ -463,3 +465,25 @@ def test_unknown_images_that_no_loss_uses_are_refused() -> None:
 def test_triplets_are_not_drawn_without_vectors() -> None:
     with pytest.raises(TypeError, match="Hardness samples triplets by vectors"):
         draw_batches(MIXED, Hardness(), 30, generator())
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "least", "fix"),
+    [
+        (7, 7, "make batch_size 8 or more, or lower --devices"),
+        (32, 7, "run 3 processes at most"),  # as of a small cluster of individuals
+        (32, 1, "run 1 process at most"),
+    ],
+)
+def test_a_batch_with_a_single_image_for_a_process_is_refused(
+    batch_size: int, least: int, fix: str
+) -> None:
+    with pytest.raises(KitboxError) as caught:
+        check_shares(tiny(batch_size=batch_size), [batch_size, least], 4)
+    what = f"a batch of {least} images is fewer than two for each of 4 processes"
+    assert str(caught.value) == f"{what}; {fix}"
+
+
+def test_two_images_for_each_process_are_enough() -> None:
+    check_shares(tiny(batch_size=32), [8], 4)
+    check_shares(tiny(batch_size=2), [1], 1)

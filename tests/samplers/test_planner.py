@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from kitbox import PK, Divide, Hardness, Plugin, Shuffled, Triplet
-from kitbox.errors import KitboxError
 from kitbox.images.loader import BatchItem
 from kitbox.plugin.samplers import Sampler
 from kitbox.records import Strings, strings
 from kitbox.samplers.batch_samplers import Batch, SamplerPlanner
 from kitbox.samplers.divide_and_conquer import DividedPlanner
 from kitbox.samplers.hardness_sequencing import HardnessPlanner
-from kitbox.samplers.planner import BatchSampler, build_planner, check_shares
+from kitbox.samplers.planner import BatchSampler, build_planner
 from tests.photographs import tiny
 
 # 30 individuals with one to seven photographs.
@@ -76,25 +75,3 @@ def test_each_plugin_has_its_planner() -> None:
     assert kind(tiny(**pairs, divide=Divide(learners=2))) is DividedPlanner
     hard = tiny(losses=[Triplet(mining="sequence")], sampler=Hardness(), batch_size=6)
     assert kind(hard) is HardnessPlanner
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "least", "fix"),
-    [
-        (7, 7, "make batch_size 8 or more, or lower --devices"),
-        (32, 7, "run 3 processes at most"),  # as of a small cluster of individuals
-        (32, 1, "run 1 process at most"),
-    ],
-)
-def test_a_batch_with_a_single_image_for_a_process_is_refused(
-    batch_size: int, least: int, fix: str
-) -> None:
-    with pytest.raises(KitboxError) as caught:
-        check_shares(tiny(batch_size=batch_size), [batch_size, least], 4)
-    what = f"a batch of {least} images is fewer than two for each of 4 processes"
-    assert str(caught.value) == f"{what}; {fix}"
-
-
-def test_two_images_for_each_process_are_enough() -> None:
-    check_shares(tiny(batch_size=32), [8], 4)
-    check_shares(tiny(batch_size=2), [1], 1)
