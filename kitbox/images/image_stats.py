@@ -11,8 +11,8 @@ from PIL import ExifTags, Image
 
 from kitbox.images.preprocessing import (
     SWAPPED,
+    load,
     load_grey,
-    load_upright,
     open_image,
     raw_size_of,
     reduced_memory,
@@ -95,7 +95,7 @@ def summarise(path: Path, data: bytes | None = None, *, partial: bool = False) -
 
     with open_image(path, data) as image:
         if partial and image.format == "PNG":
-            load_upright(image, partial=True)  # its EXIF may stand behind the pixels
+            load(image, partial=True)  # its EXIF may stand behind the pixels
         stats = read_header(image, path.stat().st_size if data is None else len(data))
         taken = _time_taken(image)
         shrink = _draft(image)  # all bytes are read, few pixels decoded

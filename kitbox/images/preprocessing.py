@@ -1,6 +1,7 @@
 """Decoding of image files into a network's pixels: upright, RGB, cropped and resized."""
 
 import logging
+import math
 import re
 import struct
 import warnings
@@ -38,6 +39,7 @@ MAX_PIXELS = 250_000_000
 _MANY_PIXELS, _STRIPE_PIXELS = 100_000_000, 4_000_000
 EXIF_ORIENTATION = 0x0112
 SWAPPED = (5, 6, 7, 8)  # orientations that swap width and height
+_UPSIDE_DOWN = (3, 4, 7, 8)  # orientations whose first row or column is the lowest row
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257  # tags
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -47,6 +49,8 @@ INTERPOLATIONS = {
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the region keeps this many times the target
 # pixels per side; with fewer the embedding changes.
 _OVERSAMPLING = 2.0
+# Pixels around a region that resizing reads, in units of its scale: lanczos has the widest filter.
+_REACH = 3
 # Bytes in which to look for the first tag of a web page.
 _HEAD_BYTES = 512
 # Formats of photographs, whatever the file's suffix; JPEG includes MPO. For some others (EPS)
@@ -181,12 +185,15 @@ def read_crops(path: Path, crops: Sequence[Crop], data: bytes | None = None) -> 
             scale = scales[left[0]]
             if scale > 1 and image.format == "JPEG":
                 image.draft("RGB", (-(-image.width // scale), -(-image.height // scale)))
-            shrink = 1 if image.format == "JPEG" else scale
+            wanted = {
+                place: (regions[place], crops[place]) for place in left if scales[place] == scale
+            }
             with reduced_memory(image):
-                pixels = to_rgb(load_upright(image, partial=True, shrink=shrink))
-                for place in left:
-                    if scales[place] == scale:
-                        found[place] = _resized(pixels, size, regions[place], crops[place])
+                load(image, partial=True)
+                turn = orientation_of(image)  # none where the decoder has turned it
+                reduces = scale > 1 and image.format != "JPEG"
+                pixels = _reduced(image, scale) if reduces else image
+                found |= zip(wanted, _resized(pixels, turn, size, [*wanted.values()]), strict=True)
                 del pixels
     return [found[place] for place in range(len(crops))]
 
@@ -253,32 +260,24 @@ def _decoded_whole(image: Image.Image) -> bool:
     return image.format != "JPEG" or "progressive" in image.info
 
 
-def load_upright(image: Image.Image, *, partial: bool = False, shrink: int = 1) -> Image.Image:
-    """Return a decoded image, turned upright by its EXIF orientation.
+def load(image: Image.Image, *, partial: bool = False) -> None:
+    """Decode all pixels of an image, as the file has them: EXIF does not turn them.
 
     With `partial`, the missing part of a truncated file is grey, or black in other formats than
-    JPEG. The image is reduced by `shrink` before it is turned, so that no second one of its size is
-    in memory.
+    JPEG.
     """
     if partial:
         _load_partial(image)
     else:
         _load(image)
-    turn = _TURNS.get(orientation_of(image))
-    if shrink > 1:
-        image = _reduced(image, shrink)
-    return image if turn is None else image.transpose(turn)
 
 
 def load_grey(image: Image.Image, *, partial: bool = False) -> Image.Image:
-    """Return a decoded image in 8 bits of grey, turned upright; `partial` as in `load_upright`.
+    """Return a decoded image in 8 bits of grey, turned upright; `partial` as in `load`.
 
     It is made in stripes, so that beside the decoded pixels there is one byte for each of them.
     """
-    if partial:
-        _load_partial(image)
-    else:
-        _load(image)
+    load(image, partial=partial)
     turn = _TURNS.get(orientation_of(image))
     if image.mode.startswith("I") or image.mode == "F":  # its range is that of all pixels
         grey = to_rgb(image).convert("L")
@@ -406,13 +405,50 @@ def _scale(image: Image.Image, region: Box, height_width: tuple[int, int]) -> in
     return next(factor for factor in (8, 4, 2, 1) if factor <= max(shrink, 1))
 
 
-def _resized(pixels: Image.Image, size: tuple[int, int], region: Box, crop: Crop) -> Pixels:
-    """Return a region at the crop's size; `size` and `region` are in full-scale pixels."""
-    height, width = crop.height_width
-    scale_x, scale_y = pixels.width / size[0], pixels.height / size[1]
-    x0, y0, x1, y1 = region
-    part = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
-    return np.array(pixels.resize((width, height), INTERPOLATIONS[crop.interpolation], box=part))
+def _resized(
+    pixels: Image.Image, orientation: int, size: tuple[int, int], crops: list[tuple[Box, Crop]]
+) -> list[Pixels]:
+    """Return regions at the sizes of their crops; `size` and regions are upright, at full scale.
+
+    `pixels` are as the file has them, at any scale. Only the rows that are needed are turned and
+    converted, since a second image of this size may not fit into memory.
+    """
+    width, height = pixels.size[::-1] if orientation in SWAPPED else pixels.size
+    scales = np.array([width / size[0], height / size[1]] * 2)
+    # Pillow rounds so, too: moved by whole pixels, a box stays the same to the last bit
+    boxes = (np.array([region for region, _ in crops]) * scales).astype(np.float32)
+    targets = [crop.height_width[::-1] for _, crop in crops]
+    reach = [
+        _REACH * max((bottom - top) / rows, 1) + 1
+        for (_, top, _, bottom), (_, rows) in zip(boxes, targets, strict=True)
+    ]
+    first, last = 0, height
+    # Pillow 13 begins with the columns of a high and narrow image: with fewer rows it would not,
+    # and round otherwise
+    if all(height - rows <= 2 * max(width - columns, 0) for columns, rows in targets):
+        first = max(math.floor((boxes[:, 1] - reach).min()), 0)
+        last = min(math.ceil((boxes[:, 3] + reach).max()), height)
+    upright = to_rgb(_upright_rows(pixels, orientation, first, last))
+    boxes[:, 1::2] -= first
+    return [
+        np.array(upright.resize(target, INTERPOLATIONS[crop.interpolation], box=box.tolist()))
+        for target, box, (_, crop) in zip(targets, boxes, crops, strict=True)
+    ]
+
+
+def _upright_rows(pixels: Image.Image, orientation: int, first: int, last: int) -> Image.Image:
+    """Return upright rows, but for the last, of an image that EXIF has not turned yet."""
+    if pixels.mode == "F":  # its range is that of all pixels
+        pixels = to_rgb(pixels)
+    sides = orientation in SWAPPED  # rows are columns of the file
+    count = pixels.width if sides else pixels.height
+    if orientation in _UPSIDE_DOWN:
+        first, last = count - last, count - first
+    if (first, last) != (0, count):
+        box = (first, 0, last, pixels.height) if sides else (0, first, pixels.width, last)
+        pixels = pixels.crop(box)
+    turn = _TURNS.get(orientation)
+    return pixels if turn is None else pixels.transpose(turn)
 
 
 _PILLOW = re.compile(r"(PIL|pillow_heif)\b")

@@ -52,6 +52,43 @@ def test_an_exif_rotation_is_applied_and_boxes_refer_to_the_upright_image(tmp_pa
     assert is_red(upper[14, 8])
 
 
+@pytest.mark.parametrize("size", [(240, 160), (100, 400)])  # Pillow begins with rows, columns
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_of_a_turned_image_only_the_rows_of_its_boxes_are_turned_with_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], orientation: int
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[preprocessing.EXIF_ORIENTATION] = orientation
+    Image.fromarray(noise).save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as image:
+        upright = ImageOps.exif_transpose(image)
+    boxes = [(3.3, 60.1, 40.7, 90.3), (20.0, 70.0, 44.0, 78.0)]
+    crops = [
+        preprocessing.Crop((20, 24), box, interpolation=name)
+        for box in boxes
+        for name in ("bilinear", "bicubic", "lanczos")
+    ]
+    turned = []
+    transpose = Image.Image.transpose
+
+    def record(image: Image.Image, method: Image.Transpose) -> Image.Image:
+        turned.append(image.width * image.height)
+        return transpose(image, method)
+
+    monkeypatch.setattr(Image.Image, "transpose", record)
+    found = preprocessing.read_crops(tmp_path / "a.jpg", crops)
+    for crop, pixels in zip(crops, found, strict=True):
+        filter_ = preprocessing.INTERPOLATIONS[crop.interpolation]
+        assert (pixels == np.asarray(upright.resize((24, 20), filter_, box=crop.box))).all()
+    is_narrow = upright.height > 2 * upright.width
+    assert turned == [] if orientation == 1 else len(turned) == 1
+    if not is_narrow:
+        assert all(
+            count <= upright.width * 42 for count in turned
+        )  # 30 rows and their surroundings
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1"])
 def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     suffix = "tif" if mode == "CMYK" else "png"
