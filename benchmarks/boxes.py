@@ -37,8 +37,8 @@ from kitbox.competition.boxes import Box
 from kitbox.competition.lists import ListedImages
 from kitbox.competition.settings import HoldoutSettings
 from kitbox.images import file_index
-from kitbox.network import pretrained_weights
 from kitbox.records import ImageSet, strings
+from kitbox.weights import weight_source
 from kitbox.workspace import Workspace
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
@@ -122,9 +122,7 @@ def main() -> None:
     settings = DetectorSettings.model_validate(values)
     weights = Path(given.weights)
     source = (
-        pretrained_weights.find_in_folder(weights, settings.backbone)
-        if weights.is_dir()
-        else weights
+        weight_source.find_in_folder(weights, settings.backbone) if weights.is_dir() else weights
     )
     options = detector_training.DetectorOptions(device=given.device)
     print(

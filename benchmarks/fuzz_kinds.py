@@ -23,12 +23,12 @@ from kitbox.embedding import cache, imported_embeddings, vector_files
 from kitbox.ensemble.recipe import Recipe
 from kitbox.errors import KitboxError
 from kitbox.images import image_stats, preprocessing
-from kitbox.network import pretrained_weights
 from kitbox.network.checkpoint import read_origin
 from kitbox.records import Embeddings, ImageSet, LabelledImages, Search, strings
 from kitbox.submission import bundle, leaderboard, ledger, lint, receipt
 from kitbox.training import runs
 from kitbox.training.runs import Run, RunKey
+from kitbox.weights import weight_file
 from kitbox.workspace import Workspace
 
 SETTINGS = """
@@ -546,7 +546,7 @@ def _read_vectors(workspace: Workspace, path: Path) -> None:
 
 
 def _read_weights(_workspace: Workspace, path: Path) -> None:
-    assert pretrained_weights.networks_in(path)
+    assert weight_file.networks_in(path)
     if path.suffix == ".safetensors":
         with contextlib.suppress(KitboxError):  # they are no checkpoint of kitbox
             read_origin(path)

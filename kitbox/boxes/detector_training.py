@@ -23,8 +23,9 @@ from kitbox.embedding.engine_choice import WORTHWHILE
 from kitbox.errors import KitboxError
 from kitbox.files import read_sealed, write_sealed
 from kitbox.images.loader import default_worker_count
-from kitbox.network import acceleration, inference, pretrained_weights
+from kitbox.network import acceleration, inference
 from kitbox.records import Floats, ImageSet, Progress
+from kitbox.weights import weight_source
 from kitbox.workspace import Workspace
 
 # Clips the gradients of the first steps, when the heads are random.
@@ -140,7 +141,7 @@ def train(
     key = DetectorKey(
         settings=settings.model_dump(mode="json"),
         data=detector_store.data_digest(boxed),
-        weights=pretrained_weights.source_digest(source),
+        weights=weight_source.source_digest(source),
         precision=precision,
         held="" if held is None else detector_store.data_digest(held),
     )

@@ -112,11 +112,11 @@ def detect(
 
     from kitbox.boxes import detector_data, detector_training
     from kitbox.boxes.detector import DetectorSettings, default_epochs, default_patience
-    from kitbox.network import pretrained_weights
+    from kitbox.weights import weight_source
 
     workspace, competition = open_workspace(folder)
-    wanted = weights or pretrained_weights.default_source(backbone, workspace.weights)
-    source = pretrained_weights.resolve_source(wanted, backbone, workspace.weights)
+    wanted = weights or weight_source.default_source(backbone, workspace.weights)
+    source = weight_source.resolve_source(wanted, backbone, workspace.weights)
     options = detector_training.DetectorOptions(
         device=device.device, precision=device.precision, workers=device.workers, fresh=fresh
     )

@@ -319,14 +319,12 @@ def _confirm(truth: "Mapping[str, _Animal]", before: Mapping[str, str]) -> str:
 
 def _require_weights(folder: Path) -> None:
     """Raise KitboxError where the network of the demo has no weights, before anything is drawn."""
-    from kitbox.network import pretrained_weights
     from kitbox.plugin import discovery
+    from kitbox.weights import weight_source
 
     named = discovery.load(NETWORK, None)
     weights = Workspace((folder / WORKSPACE).absolute()).weights
-    if not pretrained_weights.installed_source(
-        named.plugin.weights, named.plugin.backbone, weights
-    ):
+    if not weight_source.installed_source(named.plugin.weights, named.plugin.backbone, weights):
         raise KitboxError(
             f"the weights of {named.plugin.backbone} are not here", fix="install kitbox[demo]"
         )

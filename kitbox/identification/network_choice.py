@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from kitbox.errors import KitboxError
-from kitbox.network import pretrained_weights
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.training import runs
+from kitbox.weights import weight_source
 from kitbox.workspace import Workspace
 
 # Frozen networks, the best for animals that no network here was trained on first: of networks for
@@ -67,7 +67,7 @@ def choose(workspace: Workspace) -> NetworkChoice:
     preferred = [frozen[name] for name in PREFERRED if name in frozen]
     missing: list[NamedPlugin] = []
     for named in (*own, *preferred):
-        source = pretrained_weights.installed_source(
+        source = weight_source.installed_source(
             named.plugin.weights, named.plugin.backbone, workspace.weights
         )
         if source is None:

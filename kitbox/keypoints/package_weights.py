@@ -96,9 +96,9 @@ def fill(network: "nn.Module", path: Path, file: NetworkFile, title: str) -> int
     """
     import torch
 
-    from kitbox.network import pretrained_weights
+    from kitbox.weights import weight_file
 
-    states = dict(pretrained_weights.networks_in(path))
+    states = dict(weight_file.networks_in(path))
     state = states[file.place] if file.place in states else next(iter(states.values()))
     named = {n: t for n, t in state.items() if not (file.unused and re.match(file.unused, n))}
     unused = len(state) - len(named)

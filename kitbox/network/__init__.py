@@ -1,1 +1,1 @@
-"""Backbone, pooling, neck and loss heads as torch modules; weights; inference."""
+"""Backbone, pooling, neck and loss heads as torch modules; inference."""

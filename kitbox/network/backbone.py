@@ -15,10 +15,10 @@ from torch.nn.parameter import UninitializedParameter
 
 from kitbox.errors import KitboxError, did_you_mean, first_line
 from kitbox.files import canonical_json
-from kitbox.network import model_hub
 from kitbox.plugin import source_code
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.source_code import article
+from kitbox.weights import model_hub
 
 CLASSIC = "pretrainedmodels/"
 # How `images.preprocessing` can resize.

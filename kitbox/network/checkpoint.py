@@ -10,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 
 from kitbox.errors import KitboxError
 from kitbox.files import canonical_json, parse_json, session_digest, write_bytes
-from kitbox.network import model_hub
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint
 from kitbox.value import FileName, check
+from kitbox.weights import model_hub
 
 if TYPE_CHECKING:  # torch and timm take seconds to import, and cached embeddings need neither
     import torch

@@ -1,40 +1,28 @@
-"""Pretrained backbone weights: located, and loaded only if every tensor fits."""
+"""Pretrained backbone weights, loaded into a network only if every tensor fits."""
 
 import contextlib
 import io
-import pickle
 import re
 import sys
-import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError
 
-from kitbox.errors import KitboxError, first_line
-from kitbox.files import digest_of, digest_of_file
-from kitbox.network import model_hub
-from kitbox.network.model_hub import SUFFIXES
-from kitbox.plugin import source_code
+from kitbox.errors import KitboxError
+from kitbox.weights import model_hub
+from kitbox.weights.weight_file import KEYS, State, networks_in
 
-if TYPE_CHECKING:  # a command that only finds weights spares the seconds of its import
-    from torch import Tensor, nn
+if TYPE_CHECKING:  # torch takes seconds to import, and cached embeddings need none
+    from torch import nn
 
     from kitbox.network.network import Network
 
-State: TypeAlias = "dict[str, Tensor]"
 Convert = Callable[[State], State]
 
-# Where programs keep the trained network in a file, in the order of preference. An average of its
-# weights (state_dict_ema, model_ema, ema_state_dict) is taken where none of these is there.
-_KEYS = ("state_dict", "model", "model_state_dict", "net", "network", "params", "weights")
 # What wrappers put before the names of its tensors.
 _WRAPPERS = ("module", "_orig_mod", "backbone", "encoder", "base_model", "body", "trunk", "visual")
 # Usual names of classifiers, which a backbone does not have.
@@ -138,23 +126,6 @@ def _as_miewid(network: "Network") -> "nn.Module | None":
     return nn.ModuleDict({"backbone": network.backbone, "pooling": pooling, "bn": norm})
 
 
-def networks_in(path: Path) -> list[tuple[str, State]]:
-    """Return (place, tensors by name) of every network in a file, numbers as float32.
-
-    Raises KitboxError for a file without any.
-    """
-    found = [
-        (place, {name: t.float() if t.is_floating_point() else t for name, t in state.items()})
-        for place, state in _states(_read(path))
-    ]
-    if not found:
-        raise KitboxError(
-            f"the weights {path} hold no tensors with names (a state dict)",
-            fix="save the network's state_dict() alone",
-        )
-    return found
-
-
 def _fill(module: "nn.Module", fit: "_Fit", notes: tuple[str, ...]) -> FittingWeights:
     """Give a module the tensors of a file; what is not in the file stays as it was."""
     module.load_state_dict(module.state_dict() | fit.state)
@@ -245,327 +216,6 @@ def _shown(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def resolve_source(weights: str, backbone: str, folder: Path) -> Path | str:
-    """Return "hub", "none", or the file of a backbone's weights.
-
-    `weights` is one of these two, "file" for a file in `folder` named after the backbone,
-    "file:NAME" for one of another name, "package:NAME" for one in an installed package,
-    "local-dir:FOLDER" for a downloaded folder, "hf-hub:OWNER/NAME" for a model of the hub, which
-    may lie in `folder`, or a path. Where a config.json describes the backbone, "hub" is the file
-    beside it.
-    """
-    if weights == "hub" and model_hub.is_described(backbone):
-        return model_hub.find_weights(backbone)
-    if weights in ("hub", "none"):
-        return weights
-    if weights == "file":
-        return find_in_folder(folder, backbone)
-    if weights.startswith("file:"):
-        return find_in_folder(folder, weights.removeprefix("file:"))
-    if weights.startswith("package:"):
-        return find_in_package(weights.removeprefix("package:"))
-    if weights.startswith("local-dir:"):
-        return model_hub.find_weights(weights)
-    if weights.startswith(("hf-hub:", "hf_hub:")):
-        return _find_of_hub(folder, weights)
-    return Path(weights)
-
-
-def _find_of_hub(folder: Path, name: str) -> Path:
-    """Return the file of a model of the hub, which is downloaded unless it is in the folder."""
-    short = model_hub.short_name(name)
-    if found := _in_folder(folder, short):
-        return found
-    try:
-        return model_hub.find_weights(name)
-    except model_hub.UnreachableHubError as error:
-        model = name.partition(":")[2].partition("@")[0]
-        command = f"hf download {model} --local-dir {folder / short}"
-        raise KitboxError(
-            error.what,
-            fix=f"run '{command}' where there is a network, and copy that folder; or give its "
-            "file with 'kitbox train NAME --weights FILE'",
-        ) from error
-
-
-def default_source(backbone: str, folder: Path) -> str:
-    """Return "file" if the folder has a backbone's weights, else "hub"."""
-    try:
-        find_in_folder(folder, backbone)
-    except KitboxError:
-        return "hub"
-    return "file"
-
-
-def installed_source(weights: str, backbone: str, folder: Path) -> str | None:
-    """Return the setting by which a backbone's weights are found without a download, None if none.
-
-    It is `weights` itself, or "file" where that names the hub or a package that is not there.
-    """
-    if weights == "none":
-        return None
-    if weights.startswith(("hf-hub:", "hf_hub:")) or (
-        weights == "hub" and model_hub.is_described(backbone)
-    ):
-        name = weights if weights != "hub" else backbone
-        found = _in_folder(folder, model_hub.short_name(name)) or model_hub.cached_weights(name)
-        return weights if found else None
-    if weights == "hub" and model_hub.cached_weights(backbone):
-        return weights
-    for source in (weights, "file") if weights.startswith(("hub", "package:")) else (weights,):
-        if source != "hub":
-            with contextlib.suppress(KitboxError):
-                found_at = resolve_source(source, backbone, folder)
-                if isinstance(found_at, Path) and found_at.is_file():
-                    return source
-    return None
-
-
-def source_digest(source: Path | str, backbone: str = "") -> str:
-    """Return what identifies initial weights: the file's sha256, or "hub" or "none".
-
-    A config.json that describes the backbone is a part of it.
-    """
-    if isinstance(source, Path):
-        _check_file(source)
-    digest = digest_of_file(source) if isinstance(source, Path) else source
-    config = model_hub.load_config(backbone)
-    return digest if config is None else digest_of([digest, config])
-
-
-def find_in_folder(folder: Path, backbone: str) -> Path:
-    """Return the file in a folder named after a backbone, with or without its tag.
-
-    It may lie in a folder of that name, as the hub's programs download it. Raises KitboxError if
-    there is none.
-    """
-    name = model_hub.short_name(backbone)
-    if source_code.is_reference(backbone):
-        name = backbone.replace(":", "_")
-    if found := _in_folder(folder, name):
-        return found
-    raise KitboxError(
-        f"there is no file {name}.safetensors (or .pth, .pt, .bin) in {folder}, nor a folder "
-        f"{name} with one",
-        fix="put it there, name one with --weights FILE, or the folder with KITBOX_WEIGHTS",
-    )
-
-
-def _in_folder(folder: Path, name: str) -> Path | None:
-    """Return the file of a name in a folder, or that in a folder of the name; None: neither."""
-    for stem in (name, name.partition(".")[0]):
-        for suffix in SUFFIXES:
-            if (folder / f"{stem}{suffix}").is_file():
-                return folder / f"{stem}{suffix}"
-        if (folder / stem).is_dir() and (files := model_hub.files_of_weights(folder / stem)):
-            return files[0]
-    return None
-
-
-def find_in_package(package: str) -> Path:
-    """Return the only file of weights in an installed package.
-
-    Raises KitboxError for a package that is not installed, or has no such file or several.
-    """
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise KitboxError(
-            f"the weights are in the package {package.replace('_', '-')}, which is not installed; "
-            "install kitbox[demo], or choose other weights with --weights"
-        )
-    folder = Path(next(iter(spec.submodule_search_locations)))
-    files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
-    if len(files) != 1:
-        raise KitboxError(
-            f"package {package} has {len(files)} files of weights, not one; "
-            "name one of them with --weights FILE"
-        )
-    return files[0]
-
-
-def _check_file(path: Path) -> None:
-    """Raise KitboxError for a folder, and where there is no file."""
-    if path.is_dir():
-        inside = [each.name for each in model_hub.files_of_weights(path)]
-        raise KitboxError(
-            f"the weights {path} are a folder",
-            fix=f"name the file in it: {path / inside[0]}" if inside else "name a file of weights",
-        )
-    if not path.is_file():
-        raise KitboxError(f"there is no file of weights {path}; name another with --weights")
-
-
-def _read(path: Path) -> Any:
-    """Return what a file of weights holds; no code in it is run."""
-    _check_file(path)
-    try:
-        with path.open("rb") as file:
-            begin = file.read(512)
-    except OSError as error:
-        raise KitboxError(f"the weights {path} cannot be read: {error.strerror}") from error
-    if problem := _no_weights(path, begin):
-        raise KitboxError(f"the weights {path} cannot be read: it is {problem[0]}", fix=problem[1])
-    import torch
-    from safetensors.torch import load_file
-
-    try:
-        if begin[8:9] == b"{":  # after the length of its header, whatever its suffix
-            return load_file(path)
-        # not the path, by whose suffix torch chooses a reader
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a damaged file makes torch do
-            try:
-                return torch.load(file, map_location="cpu", weights_only=True)
-            except pickle.UnpicklingError:  # it holds settings and the like beside tensors
-                file.seek(0)
-                return torch.load(
-                    file, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ALONE
-                )
-    except Exception as error:  # each format has its own errors; they mean the same to a user
-        damaged = (
-            isinstance(error, SafetensorError | EOFError)
-            or "truncated" in str(error)
-            or (begin[:2] == b"PK" and _members(path) is None)
-        )
-        what = "it is cut short or damaged" if damaged else first_line(error)
-        fix = "download or copy it again" if damaged else "save the network's state_dict() alone"
-        raise KitboxError(f"the weights {path} cannot be read: {what}", fix=fix) from error
-
-
-def _no_weights(path: Path, begin: bytes) -> tuple[str, str] | None:
-    """Return what a file is that begins so, and what to do, None where it may hold weights."""
-    text = begin.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    if not begin:
-        return "empty", "download or copy it again"
-    if text.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS", "run 'git lfs pull' where it is from"
-    if text.startswith(b"<"):
-        return "a web page", "download the file itself"
-    if text.startswith((b"{", b"[")):
-        return "a text (JSON)", "give the file of weights beside it"
-    if begin.startswith(b"\x89HDF"):
-        return "of Keras (HDF5)", "give weights of PyTorch"
-    # an ONNX file begins with its version, and then who wrote it, or the network
-    if begin[0] == 8 and begin[2:3] in (b"\x12", b"\x3a", b"\x42"):
-        return "of ONNX", "give the weights of PyTorch that it was exported from"
-    if begin.startswith(
-        (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")
-    ):
-        return "compressed", "unpack it"
-    if begin[257:262] == b"ustar":
-        return "an archive (tar)", "unpack it"
-    return _no_torch_file(path) if begin[:2] == b"PK" else None
-
-
-def _no_torch_file(path: Path) -> tuple[str, str] | None:
-    """Return what a zip archive is that is not of torch, and what to do, None where it may be."""
-    names = _members(path)
-    if names is None:  # it is cut short, as reading it shows
-        return None
-    if any(re.fullmatch(r"[^/]+/constants\.pkl", name) for name in names):
-        save = "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
-        return "a program of TorchScript", f"where you trust it, take its tensors out: {save}"
-    if any(re.fullmatch(r"([^/]+/)?data\.pkl", name) for name in names):
-        return None
-    if any(name.endswith(".npy") for name in names):
-        return "of numpy (.npz)", "give weights of PyTorch"
-    if any(name.endswith(".weights.h5") for name in names):
-        return "of Keras", "give weights of PyTorch"
-    return "a zip archive", "unpack it"
-
-
-def _members(path: Path) -> list[str] | None:
-    """Return the names in a zip archive, None for a damaged one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except Exception:  # zipfile raises whatever it meets
-        return None
-
-
-class _TensorUnpickler(pickle._Unpickler):
-    """Reads tensors, and puts a stand-in for everything else: no class or function is looked up.
-
-    Checkpoints of training programs hold their settings, paths and callbacks as well, of classes
-    that may not be installed here. It is the unpickler in Python: that in C takes as much memory
-    as a number in the file says.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        rebuilds = module == "torch._utils" and name in _REBUILDS
-        known = rebuilds or (module, name) in _PLAIN
-        return super().find_class(module, name) if known else _StandIn
-
-
-def _load_tensors(file: Any, **options: Any) -> Any:
-    return _TensorUnpickler(file, **options).load()
-
-
-# What torch.load takes for the module `pickle`.
-_TENSORS_ALONE = SimpleNamespace(
-    __name__="tensors alone", Unpickler=_TensorUnpickler, load=_load_tensors
-)
-_REBUILDS = {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"}
-_PLAIN = {
-    ("collections", "OrderedDict"),
-    ("torch", "Size"),
-    ("torch.nn.parameter", "Parameter"),
-    *(("torch", name) for name in ("float32", "float16", "bfloat16", "float64", "int64", "int32")),
-}
-
-
-class _StandIn(dict[Any, Any]):
-    """Stands for an object of any class in a file: takes what it is given, and does nothing."""
-
-    def __init__(self, *given: Any, **settings: Any) -> None:
-        del given, settings
-        super().__init__()
-
-    def __call__(self, *given: Any, **settings: Any) -> "_StandIn":
-        del given, settings
-        return _StandIn()
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.update(state)
-
-    def append(self, value: Any) -> None:
-        del value
-
-    add = extend = append
-    __hash__ = object.__hash__  # type: ignore[assignment]
-
-
-def _states(loaded: Any, place: str = "", depth: int = 4) -> Iterator[tuple[str, State]]:
-    """Yield (place, tensors by name) of every network in a file, the usual places first."""
-    from torch import Tensor
-
-    if not isinstance(loaded, Mapping) or depth == 0:
-        return
-    if "_modules" in loaded:  # a whole module was saved
-        state = dict(_module_tensors(loaded))
-    else:
-        state = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
-    if state:
-        yield place, state
-    keys = [key for key in loaded if isinstance(key, str) and key != "_modules"]
-    for key in sorted(keys, key=lambda key: _KEYS.index(key) if key in _KEYS else len(_KEYS)):
-        yield from _states(loaded[key], f"{place}.{key}".lstrip("."), depth - 1)
-
-
-def _module_tensors(module: Mapping[str, Any], prefix: str = "") -> "Iterator[tuple[str, Tensor]]":
-    """Yield (name, tensor) of the parameters and buffers of a module that was saved whole."""
-    from torch import Tensor
-
-    for kind in ("_parameters", "_buffers"):
-        for name, value in (module.get(kind) or {}).items():
-            if isinstance(value, Tensor):
-                yield prefix + name, value.detach()
-    for name, child in (module.get("_modules") or {}).items():
-        if isinstance(child, Mapping):
-            yield from _module_tensors(child, f"{prefix}{name}.")
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
     """The tensors of a file that fit a network, under its names, and what does not fit.
@@ -598,7 +248,7 @@ class _Fit:
     @property
     def usual(self) -> bool:
         """Whether it is where programs keep the network that was trained."""
-        return set(self.place.split(".")) <= {*_KEYS, *_WRAPPERS, ""}
+        return set(self.place.split(".")) <= {*KEYS, *_WRAPPERS, ""}
 
 
 def _fits(key: str, state: State, expected: State, convert: Convert | None) -> Iterator[_Fit]:
@@ -702,7 +352,7 @@ def _wrapper_of(names: Iterable[str]) -> str:
     prefix, rest = "", list(names)
     while rest:
         first = rest[0].partition(".")[0]
-        if first not in {*_WRAPPERS, *_KEYS} or not all(n.startswith(f"{first}.") for n in rest):
+        if first not in {*_WRAPPERS, *KEYS} or not all(n.startswith(f"{first}.") for n in rest):
             break
         prefix, rest = f"{prefix}{first}.", [n.removeprefix(f"{first}.") for n in rest]
     return prefix

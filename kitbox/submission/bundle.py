@@ -22,7 +22,6 @@ from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, cannot_write, more
 from kitbox.files import digest_of_file, read_json, write_bytes, write_json, write_text
 from kitbox.keypoints.match_settings import LearnedSettings, MatchSettings
-from kitbox.network import pretrained_weights
 from kitbox.plugin import derivation, discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import LabelledImages, Progress
@@ -30,6 +29,7 @@ from kitbox.submission import bundle_script, receipt
 from kitbox.submission.receipt import SubmissionFolder
 from kitbox.training.runs import Run
 from kitbox.value import Recorded, check
+from kitbox.weights import weight_source
 from kitbox.workspace import Workspace
 
 # Kernels have a torch of their own, built for their GPU.
@@ -352,7 +352,7 @@ def _copy_weights(plugins: Sequence[NamedPlugin], workspace: Workspace, folder: 
         if named.plugin.epochs:
             continue
         try:
-            file = pretrained_weights.find_in_folder(workspace.weights, named.plugin.backbone)
+            file = weight_source.find_in_folder(workspace.weights, named.plugin.backbone)
         except KitboxError:
             continue  # its checkpoint has them
         _copy(file, folder / "weights" / file.name)

