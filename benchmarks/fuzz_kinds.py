@@ -17,8 +17,9 @@ from safetensors.numpy import save_file
 
 from kitbox.boxes import box_import, box_lists
 from kitbox.catalogue import catalogue_source, confirmations
-from kitbox.competition import boxes, decisions, lists, protocol, pseudo_labels, settings
+from kitbox.competition import boxes, lists, protocol, pseudo_labels, settings
 from kitbox.competition.settings import Competition
+from kitbox.decisions import decision_file
 from kitbox.embedding import cache, imported_embeddings, vector_files
 from kitbox.ensemble.recipe import Recipe
 from kitbox.errors import KitboxError
@@ -488,7 +489,7 @@ def _read_identified(_workspace: Workspace, path: Path) -> None:
 
 
 def _read_decisions(_workspace: Workspace, path: Path) -> None:
-    lists.apply_decisions(_listed(), decisions.load(path))
+    lists.apply_decisions(_listed(), decision_file.load(path))
 
 
 def _read_pseudo(_workspace: Workspace, path: Path) -> None:

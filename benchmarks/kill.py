@@ -567,10 +567,11 @@ def write_ledger(workspace: Path, who: int, number: int) -> str:
 
 def write_decision(workspace: Path, who: int, number: int) -> str:
     """Add a decision; return what names it."""
-    from kitbox.competition import decisions
+    from kitbox.decisions import decision_file
+    from kitbox.decisions.decision import Decision
 
     name = f"{who}-{number}.png"
-    decisions.add(workspace / "decisions.csv", decisions.Decision("drop", name, by=str(who)))
+    decision_file.add(workspace / "decisions.csv", Decision("drop", name, by=str(who)))
     return name
 
 

@@ -14,6 +14,8 @@ from kitbox.errors import KitboxError, more
 Strings = NDArray[np.str_]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+# x0, y0, x1, y1 in pixels of the upright image
+Corners = tuple[float, float, float, float]
 # Similarities are float32 where vectors give them, and float64 where a file does.
 Similarities = NDArray[np.float32 | np.float64]
 

@@ -53,7 +53,7 @@ def test_a_room_has_at_most_a_dozen_modules() -> None:
     sizes: dict[str, int] = defaultdict(int)
     for path in MODULES:
         sizes[path.parent.name] += 1
-    most = {"competition": 13, "cli": 99}
+    most = {"cli": 99}
     assert {room: size for room, size in sizes.items() if size > most.get(room, 12)} == {}
 
 

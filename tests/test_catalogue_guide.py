@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from kitbox.catalogue import catalogue_list
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.cli.app import app
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.plugin import discovery
 from tests.identification.photographed_catalogue import broken
 from tests.photographs import picture, tiny
@@ -141,7 +141,7 @@ def confirm(answers: Mapping[str, str]) -> Callable[[], None]:
 
 def decide() -> None:
     """Decide as on the desk: the left animal is a known one, another photograph shows a new one."""
-    decisions.add(
+    decision_file.add(
         Path("decisions.csv"),
         Decision("same", f"{TWO}#1", "whales/W-0001/W-0001 2022-07-01.jpg", by="Ann"),
         Decision("new", "season-2026/DSC_0017.jpg", by="Ann"),

@@ -169,15 +169,15 @@ def test_the_file_layer_works_without_fcntl_and_other_calls_of_posix(tmp_path: P
         warnings.simplefilter("ignore")
         from pathlib import Path
         from kitbox import database, files, locks
-        from kitbox.competition import decisions
-        from kitbox.competition.decisions import Decision
+        from kitbox.decisions import decision_file
+        from kitbox.decisions.decision import Decision
         from kitbox.submission import ledger
         from kitbox.workspace import Workspace
         root = Path(sys.argv[1])
         path = root / "decisions.csv"
-        decisions.add(path, Decision("drop", "a"), Decision("drop", "b"))
-        assert decisions.remove(path, Decision("drop", "a"))
-        assert [row.subject for row in decisions.load(path).rows] == ["b"]
+        decision_file.add(path, Decision("drop", "a"), Decision("drop", "b"))
+        assert decision_file.remove(path, Decision("drop", "a"))
+        assert [row.subject for row in decision_file.load(path).rows] == ["b"]
         ledger.append(Workspace(root), "failed", "s", why="offline")
         assert [entry.what for entry in ledger.load(Workspace(root)).entries] == ["failed"]
         with ledger.sending_lock(Workspace(root)):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kitbox.boxes.orientation import Frame, PhotographSize, Size
-from kitbox.competition.boxes import Corners
 from kitbox.errors import KitboxError, counted, did_you_mean
+from kitbox.records import Corners
 
 BoxFormat = Literal["xyxy", "xywh", "yolo", "gdsc", "points"]
 DESCRIPTIONS: dict[BoxFormat, str] = {

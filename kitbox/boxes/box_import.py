@@ -10,7 +10,7 @@ from typing import Literal
 from kitbox.boxes import box_formats, box_lists, orientation
 from kitbox.boxes.box_formats import BoxFormat, BoxList, BoxRow, BoxSelection, CornerReader
 from kitbox.boxes.orientation import Frame, PhotographSize, TurnedBoxes
-from kitbox.competition.boxes import Box, Corners
+from kitbox.competition.boxes import Box
 from kitbox.competition.findings import DataFinding, stop_error
 from kitbox.competition.folder_scan import IMAGE_SUFFIXES
 from kitbox.competition.image_files import photograph_of
@@ -18,7 +18,7 @@ from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError, counted, one_line
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
-from kitbox.records import ImageSet, Progress
+from kitbox.records import Corners, ImageSet, Progress
 from kitbox.workspace import Workspace
 
 ImportFindingKind = Literal[

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kitbox.competition.boxes import Corners
 from kitbox.competition.settings import HoldoutSettings
 from kitbox.dataset import near_duplicates
 from kitbox.errors import KitboxError
@@ -18,7 +17,7 @@ from kitbox.images import file_index, preprocessing
 from kitbox.images.augmentation import BoxAugmentation
 from kitbox.images.loader import ErrorLoader, augmentation_seed, start_worker
 from kitbox.images.preprocessing import Pixels
-from kitbox.records import Floats, ImageSet, Integers, Progress
+from kitbox.records import Corners, Floats, ImageSet, Integers, Progress
 from kitbox.workspace import Workspace
 
 # With fewer images, scores on the held-out part mean nothing.

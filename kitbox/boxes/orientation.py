@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from kitbox.competition.boxes import Corners
 from kitbox.images.preprocessing import SWAPPED
+from kitbox.records import Corners
 
 Size = tuple[int, int]
 # What a box is drawn on: the pixels as they are in the file, or those of the upright photograph.

@@ -8,7 +8,7 @@ from pathlib import Path
 from kitbox import tables
 from kitbox.catalogue import catalogue_changes, catalogue_list, photograph_dates
 from kitbox.catalogue.catalogue_list import CatalogueRow
-from kitbox.competition.decisions import Decisions
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import KitboxError, did_you_mean
 
 # What people write into a column of confirmations, in lower case.

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from kitbox.boxes.detector_data import BoxedImages
     from kitbox.boxes.detector_store import TrainedDetector
     from kitbox.boxes.detector_training import DetectorEvent, DetectorOptions
-    from kitbox.competition.boxes import Corners
     from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
-    from kitbox.records import ImageSet, Integers, Progress
+    from kitbox.records import Corners, ImageSet, Integers, Progress
     from kitbox.workspace import Workspace
 
 # Intervals over fewer images are too narrow to trust.

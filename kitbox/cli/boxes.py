@@ -111,7 +111,8 @@ def import_boxes(
       kitbox data boxes import coco.json --category seal --raw
     """
     from kitbox.boxes import box_import
-    from kitbox.competition import boxes, decisions, lists
+    from kitbox.competition import boxes, lists
+    from kitbox.decisions import decision_file
 
     workspace, competition = open_workspace(folder)
     name = source or box_import.source_name(file.resolve(), workspace)
@@ -119,7 +120,7 @@ def import_boxes(
         raise KitboxError(
             f"'{name}' is the source of predicted boxes; name yours with --source NAME"
         )
-    decided = decisions.load(workspace.decisions)
+    decided = decision_file.load(workspace.decisions)
     stage = box_import.import_boxes(
         file,
         lists.read(competition, workspace.boxes, decided),

@@ -396,12 +396,12 @@ def _confirmed(
 ) -> "Confirmed":
     """Return what a list or decisions.csv confirms, without what the catalogue has already."""
     from kitbox.catalogue import catalogue_changes, confirmations
-    from kitbox.competition import decisions
     from kitbox.competition.image_files import photograph_of
+    from kitbox.decisions import decision_file
 
     if path is None:
         return confirmations.decided(
-            decisions.load(workspace.decisions),
+            decision_file.load(workspace.decisions),
             rows,
             lambda image: any(
                 (workspace.photographs / name).is_file() for name in (image, photograph_of(image))

@@ -66,7 +66,7 @@ def duplicates(
     Example:
       kitbox data duplicates --by tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
-    from kitbox.competition import decisions, protocol
+    from kitbox.competition import protocol
     from kitbox.dataset import label_errors
     from kitbox.dataset.duplicates import (
         LinkKind,
@@ -76,6 +76,7 @@ def duplicates(
         group_images,
         near_duplicate_pairs,
     )
+    from kitbox.decisions import decision_file
     from kitbox.report import duplicates_page
 
     workspace, competition = open_workspace(folder)
@@ -110,7 +111,7 @@ def duplicates(
     with backend.open():
         paths.append(follow(stage).path)
     dropped = drop_decisions(pool, fine) if drop_copies else []
-    decisions.add(workspace.decisions, *dropped)
+    decision_file.add(workspace.decisions, *dropped)
     if as_json:
         figures = {"images": len(pool.images), "by": names, "limit": limit}
         written = {

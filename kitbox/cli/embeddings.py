@@ -140,7 +140,8 @@ def import_files(
       kitbox embeddings import features.npz --name dinov2 --learned-from nothing
       kitbox embeddings import train.npy test.npy --ids train.txt --ids test.txt --name mine
     """
-    from kitbox.competition import decisions, lists
+    from kitbox.competition import lists
+    from kitbox.decisions import decision_file
     from kitbox.embedding import imported_embeddings, vector_files
     from kitbox.embedding.imported_embeddings import NamedImages
     from kitbox.plugin import discovery
@@ -161,7 +162,7 @@ def import_files(
     listed = lists.read(
         competition.model_copy(update={"images": lenient}),
         workspace.boxes,
-        decisions.load(workspace.decisions),
+        decision_file.load(workspace.decisions),
     )
     sides = {"labelled": collection.labelled, "test": collection.test, "index": collection.index}
     all_images = [part for part in (listed.labelled, listed.test, listed.index) if part is not None]

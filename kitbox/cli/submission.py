@@ -49,13 +49,14 @@ def lint(
     Example:
       kitbox submission lint submissions/2026-01-31_a+b_1f2e3d4c/submission.csv
     """
-    from kitbox.competition import decisions, lists
+    from kitbox.competition import lists
+    from kitbox.decisions import decision_file
     from kitbox.submission import leaderboard
     from kitbox.submission.lint import errors, lint_file
 
     workspace, competition = open_workspace(folder)
     earlier = leaderboard.sent_digests(workspace)
-    listed = lists.read(competition, decisions=decisions.load(workspace.decisions))
+    listed = lists.read(competition, decisions=decision_file.load(workspace.decisions))
     findings = lint_file(file, competition, listed, earlier)
     if as_json:
         print_json([vars(finding) for finding in findings])

@@ -7,8 +7,8 @@ import numpy as np
 
 from kitbox.clusters.decided_pairs import link_labels
 from kitbox.clusters.linkage import Constraints
-from kitbox.competition.decisions import NO_LINKS, Links
 from kitbox.competition.settings import Competition
+from kitbox.decisions.image_links import NO_LINKS, Links
 from kitbox.records import Integers, LabelledImages, Search, Similarities, Strings
 from kitbox.retrieval.neighbour_graph import NeighbourGraph
 from kitbox.retrieval.ranking import measure_labels, rank_labels

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kitbox.competition.decisions import Links
 from kitbox.competition.settings import Competition
+from kitbox.decisions.image_links import Links
 from kitbox.records import Integers, LabelledImages, Ranking, Search, Strings
 from kitbox.retrieval.label_similarity import LabelSimilarities
 from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, SeparatedImages, Shortlist

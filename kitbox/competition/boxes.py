@@ -10,8 +10,8 @@ from kitbox import tables
 from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError
 from kitbox.files import write_text
+from kitbox.records import Corners
 
-Corners = tuple[float, float, float, float]
 COLUMNS = ("image", "x0", "y0", "x1", "y1")
 _ALL_COLUMNS = (*COLUMNS, "confidence", "source")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kitbox.competition import check_rules
 from kitbox.competition.check_rules import KINDS, Action, Side
-from kitbox.competition.decisions import Decisions
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import KitboxError, more, one_line, readable
 
 if TYPE_CHECKING:

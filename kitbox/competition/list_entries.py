@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from kitbox import tables
 from kitbox.competition import folder_scan, image_files
-from kitbox.competition.boxes import Corners
 from kitbox.competition.check_rules import Side
 from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.folder_scan import display_path
 from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError, more, readable
-from kitbox.records import Floats, ImageSet, strings
+from kitbox.records import Corners, Floats, ImageSet, strings
 
 
 @dataclass(slots=True, kw_only=True)

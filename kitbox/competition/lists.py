@@ -10,15 +10,17 @@ from typing import TypeVar
 import numpy as np
 
 from kitbox import tables
-from kitbox.competition import boxes, decisions, folder_scan, list_entries, settings
-from kitbox.competition.boxes import Corners
-from kitbox.competition.decisions import NO_LINKS, PAIR_KINDS, Decision, Decisions, Links
+from kitbox.competition import boxes, folder_scan, list_entries, settings
 from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.image_files import photograph_of
 from kitbox.competition.list_entries import ListEntry
 from kitbox.competition.settings import Competition, ImageSettings
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import PAIR_KINDS, Decision
+from kitbox.decisions.decision_list import Decisions
+from kitbox.decisions.image_links import NO_LINKS, Links
 from kitbox.errors import KitboxError, counted, did_you_mean, more
-from kitbox.records import ImageSet, LabelledImages, rows_of, strings
+from kitbox.records import Corners, ImageSet, LabelledImages, rows_of, strings
 from kitbox.workspace import Workspace
 
 AnyImages = TypeVar("AnyImages", bound=ImageSet)
@@ -404,7 +406,7 @@ def settle(workspace: Workspace) -> int:
 
     Hidden test images are others than those that people looked at.
     """
-    decided = decisions.load(workspace.decisions)
+    decided = decision_file.load(workspace.decisions)
     if not decided.rows:
         return 0
     found = survey(settings.load(workspace), workspace.boxes)
@@ -418,5 +420,5 @@ def settle(workspace: Workspace) -> int:
     ]
     if len(kept) < len(decided.rows):
         workspace.decisions.unlink()
-        decisions.add(workspace.decisions, *kept)
+        decision_file.add(workspace.decisions, *kept)
     return len(decided.rows) - len(kept)

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kitbox.competition import decisions, lists, protocol
+from kitbox.competition import lists, protocol
 from kitbox.competition.check_rules import Side
-from kitbox.competition.decisions import NO_LINKS, Decisions, Links
 from kitbox.competition.findings import DataFinding, how_to_continue, nothing_left_message
 from kitbox.competition.holdout import (
     TooFewQueriesError,
@@ -19,6 +18,9 @@ from kitbox.competition.holdout import (
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check, image_checks, near_duplicates
 from kitbox.dataset.absent_holdout import AbsentHoldout
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision_list import Decisions
+from kitbox.decisions.image_links import NO_LINKS, Links
 from kitbox.errors import KitboxError, counted, more
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
@@ -117,7 +119,7 @@ def collect(
     that stops a run by [check] in kitbox.toml, and, unless it has broken = "drop", for the first
     faulty row or unreadable image.
     """
-    decided = decisions.load(workspace.decisions)
+    decided = decision_file.load(workspace.decisions)
     unknown = competition.images.unknown_label
     as_listed = lists.read(competition, workspace.boxes, decided)
     listed = lists.apply_decisions(as_listed, decided, competition.images)

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from kitbox import tables
-from kitbox.competition import check_rules, decisions, folder_scan, lists, protocol
+from kitbox.competition import check_rules, folder_scan, lists, protocol
 from kitbox.competition.check_rules import Side
-from kitbox.competition.decisions import Decisions
 from kitbox.competition.findings import DataFinding, FindingCollector, nothing_left_message
 from kitbox.competition.lists import ListedImages, ListSurvey
 from kitbox.competition.settings import Competition
 from kitbox.dataset import image_checks, inventory, label_checks, near_duplicates
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import readable
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, concatenate_signatures
@@ -61,7 +62,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     finding stops the check.
     """
     collector = FindingCollector(competition, lenient=True)
-    decided = collector.attempt(partial(decisions.load, workspace.decisions)) or Decisions()
+    decided = collector.attempt(partial(decision_file.load, workspace.decisions)) or Decisions()
     survey = lists.survey(competition, workspace.boxes, decided)
     places, root = survey.places, competition.images.root
     listed = collector.attempt(partial(_as_decided, survey, decided, competition)) or survey.sets

@@ -11,11 +11,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from kitbox.competition import lists
-from kitbox.competition.decisions import Decision
 from kitbox.competition.settings import Competition
 from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import Collection
 from kitbox.dataset.near_duplicates import Pairs
+from kitbox.decisions.decision import Decision
 from kitbox.images import file_index
 from kitbox.images.file_index import Signatures, concatenate_signatures
 from kitbox.records import (

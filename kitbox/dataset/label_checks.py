@@ -7,10 +7,10 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from kitbox.competition.decisions import Decisions
 from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.presets import UNKNOWN_LABELS
 from kitbox.competition.settings import Competition, ImageSettings
+from kitbox.decisions.decision_list import Decisions
 from kitbox.records import LabelledImages
 from kitbox.tables import csv_writer, safe_cell
 

@@ -5,8 +5,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 import numpy as np
 
 from kitbox.clusters.decided_pairs import link_labels, rank_linked
-from kitbox.competition.decisions import NO_LINKS, Links
 from kitbox.competition.settings import Competition
+from kitbox.decisions.image_links import NO_LINKS, Links
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.meta_embedding import MetaEmbedding
 from kitbox.errors import counted

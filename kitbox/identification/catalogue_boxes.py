@@ -8,9 +8,10 @@ import numpy as np
 
 from kitbox.boxes import box_import
 from kitbox.boxes.box_import import BoxImport, ImportFindingKind
-from kitbox.competition import boxes, decisions, lists, settings
+from kitbox.competition import boxes, lists, settings
 from kitbox.competition.image_files import photograph_of
 from kitbox.competition.settings import Competition
+from kitbox.decisions import decision_file
 from kitbox.errors import counted, more
 from kitbox.identification import catalogue_workspace
 from kitbox.identification.catalogue_workspace import OpenedCatalogue
@@ -33,7 +34,7 @@ def with_boxes(opened: OpenedCatalogue, file: Path) -> Generator[Progress, None,
     """
     workspace = opened.workspace
     competition = settings.load(workspace)
-    decided = decisions.load(workspace.decisions)
+    decided = decision_file.load(workspace.decisions)
     name = box_import.source_name(file.resolve(), workspace)
     found = yield from box_import.import_boxes(
         file,

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kitbox.catalogue.encounter_rule import Encounters, encounters_of
-from kitbox.competition import boxes, decisions, settings
+from kitbox.competition import boxes, settings
 from kitbox.dataset import near_duplicates
+from kitbox.decisions import decision_file
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.errors import KitboxError, counted, more
 from kitbox.identification import catalogue_calibration, catalogue_embeddings
@@ -312,7 +313,7 @@ def left_out(problems: dict[str, str], which: str) -> Generator[str, None, None]
 def _with_boxes(images: ImageSet, workspace: Workspace) -> ImageSet:
     """Return images with the boxes of the workspace's boxes.csv, or of decisions.csv."""
     corners = boxes.read_with_animals(settings.load(workspace).images, workspace.boxes)
-    corners |= decisions.load(workspace.decisions).boxes
+    corners |= decision_file.load(workspace.decisions).boxes
     if not corners:
         return images
     no_box = (np.nan,) * 4

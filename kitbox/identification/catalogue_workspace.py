@@ -17,10 +17,11 @@ from kitbox.catalogue.catalogue_source import (
     CatalogueOptions,
     CatalogueReading,
 )
-from kitbox.competition import boxes, decisions, folder_scan, settings
-from kitbox.competition.decisions import Decisions
+from kitbox.competition import boxes, folder_scan, settings
 from kitbox.competition.image_files import photograph_of
 from kitbox.competition.settings import ImageSettings
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import KitboxError, counted, more, readable
 from kitbox.files import write_text
 from kitbox.records import ImageSet, Strings, strings
@@ -181,7 +182,7 @@ def with_new_boxes(opened: OpenedCatalogue) -> OpenedCatalogue:
     if opened.photographs is None:
         return opened
     workspace, root = opened.workspace, opened.workspace.photographs
-    known = {*opened.images.image_ids.tolist(), *decisions.load(workspace.decisions).left_out}
+    known = {*opened.images.image_ids.tolist(), *decision_file.load(workspace.decisions).left_out}
     photographs = dict.fromkeys(photograph_of(name) for name in opened.queries.image_ids.tolist())
     animals, notes = _animals(workspace, photographs)
     left = [name for name in animals if name not in known]
@@ -225,7 +226,7 @@ def _opened(
     if listed and new:
         catalogue_changes.keep_read(workspace, [*rows, *gone], new)
     _write(workspace, [*rows, *gone], queries, of_lists)
-    rows, decided_notes = _in_use(rows, decisions.load(workspace.decisions))
+    rows, decided_notes = _in_use(rows, decision_file.load(workspace.decisions))
     notes += decided_notes
     return OpenedCatalogue(
         workspace=workspace,

@@ -7,7 +7,7 @@ from typing import Any
 
 from kitbox.catalogue import catalogue_list
 from kitbox.catalogue.catalogue_list import CatalogueRow
-from kitbox.competition import decisions
+from kitbox.decisions import decision_file
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, digest_of_file, read_json, write_json
 from kitbox.identification.photograph_answers import Answer, CandidateIndividual, Identification
@@ -45,7 +45,7 @@ class IdentifiedRecord:
         KitboxError for a faulty catalogue.csv.
         """
         asked = [answer.image for answer in self.answers]
-        left_out = decisions.load(workspace.decisions).left_out
+        left_out = decision_file.load(workspace.decisions).left_out
         listed = catalogue_list.load(workspace.catalogue)
         rows = [row for row in listed if row.image not in left_out]
         now = _causes(rows, asked, digests, workspace)
@@ -120,7 +120,7 @@ def _causes(
     them have a note.
     """
     known = sorted(astuple(row) for row in rows if row.image in digests)
-    boxes, decided = workspace.boxes, decisions.load(workspace.decisions)
+    boxes, decided = workspace.boxes, decision_file.load(workspace.decisions)
     names = sorted({*asked, *(row[0] for row in known)})
     found = (
         digest_of([sorted(decided.left_out), sorted(decided.boxes.items())]),

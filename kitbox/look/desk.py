@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kitbox.competition.decisions import IMAGE_KINDS, PAIR_KINDS, Decision
 from kitbox.competition.image_files import photograph_of
 from kitbox.dataset.candidate_labels import CandidateSearch
+from kitbox.decisions.decision import IMAGE_KINDS, PAIR_KINDS, Decision
 from kitbox.errors import KitboxError
 from kitbox.fusion.probability_curve import ProbabilityCurve, fit_curve
 from kitbox.look.photographs import Photographs

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kitbox.competition.decisions import IMAGE_KINDS, PAIR_KINDS, Decision
+from kitbox.decisions.decision import IMAGE_KINDS, PAIR_KINDS, Decision
 from kitbox.errors import KitboxError, counted
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.look import desk, payloads, point_pairs

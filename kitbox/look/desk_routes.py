@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Flask, Response, abort, jsonify, request
 
-from kitbox.competition.decisions import Decision
+from kitbox.decisions.decision import Decision
 from kitbox.errors import KitboxError
 from kitbox.look import desk, desk_payloads
 from kitbox.look.review_items import Review

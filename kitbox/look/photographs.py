@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kitbox import tables
-from kitbox.competition import decisions, lists
+from kitbox.competition import lists
 from kitbox.competition.settings import Competition
 from kitbox.dataset import collection
+from kitbox.decisions import decision_file
 from kitbox.errors import KitboxError
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
@@ -98,7 +99,7 @@ def load(workspace: Workspace, competition: Competition) -> Generator[Progress, 
     Decisions are not applied: a dropped image must stay visible so that its drop can be taken back.
     They only settle images with no label or with two, which could not be loaded otherwise.
     """
-    decided = decisions.load(workspace.decisions)
+    decided = decision_file.load(workspace.decisions)
     images = competition.images.model_copy(update={"broken": "drop"})
     listed = lists.read(competition.model_copy(update={"images": images}), workspace.boxes, decided)
     parts: dict[str, ImageSet] = {SIDES[0]: listed.labelled}

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask, Response, abort, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from kitbox.competition.decisions import Decision
+from kitbox.decisions.decision import Decision
 from kitbox.errors import KitboxError
 from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.look import desk_payloads, desk_routes, payloads, review_items

@@ -8,19 +8,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 from threading import RLock
 
-from kitbox.competition import decisions
-from kitbox.competition.boxes import Corners
-from kitbox.competition.decisions import (
-    PAIR_KINDS,
-    ContradictionError,
-    Decision,
-    Decisions,
-    Links,
-    SoundLinks,
-)
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import PAIR_KINDS, Decision
+from kitbox.decisions.decision_list import Decisions
+from kitbox.decisions.image_links import ContradictionError, Links, SoundLinks
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.look.photographs import Photographs
+from kitbox.records import Corners
 from kitbox.workspace import Workspace
 
 # Characters that a user may type: enough for a name or a note.
@@ -67,7 +62,7 @@ class DecisionSession:
         with self._lock:
             stamp = self._file_stamp()
             if stamp != self._stamp:
-                self._state = ReviewState(self.photographs, decisions.load(self.path))
+                self._state = ReviewState(self.photographs, decision_file.load(self.path))
                 self._stamp = stamp
             return self._state
 
@@ -98,7 +93,7 @@ class DecisionSession:
             return found
 
         with self._lock:
-            written = decisions.add_chosen(self.path, new)
+            written = decision_file.add_chosen(self.path, new)
             if written:
                 self._batches.append(written)
             return written
@@ -126,7 +121,7 @@ class DecisionSession:
                     self._told.append(batch)
                     raise
                 # the user may have removed rows by hand
-                removed = [row for row in reversed(batch) if decisions.remove(self.path, row)]
+                removed = [row for row in reversed(batch) if decision_file.remove(self.path, row)]
                 del self._batches[place]
                 return tuple(reversed(removed))
             raise AssertionError("unreachable: the oldest one is undone or refused")
@@ -141,7 +136,7 @@ class DecisionSession:
         """Remove one decision, whenever it was made."""
         with self._lock:
             check_removal([decision], self.state)
-            if not decisions.remove(self.path, decision):
+            if not decision_file.remove(self.path, decision):
                 raise KitboxError(f"{self.path.name} no longer has this row; reload the page")
             for place in reversed(range(len(self._batches))):
                 if decision in self._batches[place]:

@@ -7,9 +7,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from kitbox.competition.decisions import Decision
 from kitbox.dataset.duplicates import LINK_KINDS, DuplicateGroup, ImagePool
 from kitbox.dataset.label_errors import LabelSuspect
+from kitbox.decisions.decision import Decision
 from kitbox.records import Progress, strings
 from kitbox.report import page
 from kitbox.report.page import Page, WrittenPage

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import kitbox
-from kitbox.competition import decisions, lists
+from kitbox.competition import lists
 from kitbox.competition.settings import Competition
+from kitbox.decisions import decision_file
 from kitbox.errors import KitboxError, cannot_write, more
 from kitbox.files import digest_of_file, read_json, write_bytes, write_json, write_text
 from kitbox.keypoints.match_settings import LearnedSettings, MatchSettings
@@ -385,7 +386,7 @@ def _copy_images(
     """Copy the labelled images and their list."""
     images, root = competition.images, competition.images.root
     labelled: LabelledImages = lists.read(
-        competition, workspace.boxes, decisions.load(workspace.decisions)
+        competition, workspace.boxes, decision_file.load(workspace.decisions)
     ).labelled
     for name in (images.train_list, images.boxes):
         if name is not None:

@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from kitbox.competition import decisions, lists
+from kitbox.competition import lists
 from kitbox.competition.settings import Competition
+from kitbox.decisions import decision_file
 from kitbox.errors import KitboxError, more
 from kitbox.submission import leaderboard, ledger, lint
 from kitbox.submission.kaggle import Kaggle, KaggleError, KaggleSubmission, one_line
@@ -355,7 +356,7 @@ def _load_checked(
             f"{file} is not the CSV that its receipt describes; package it again with "
             "'kitbox ensemble --submit'"
         )
-    listed = lists.read(competition, decisions=decisions.load(workspace.decisions))
+    listed = lists.read(competition, decisions=decision_file.load(workspace.decisions))
     findings = lint.lint_file(file, competition, listed)
     errors = lint.errors(findings)
     if errors:

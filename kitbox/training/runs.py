@@ -12,9 +12,10 @@ import numpy as np
 from pydantic import ConfigDict, Field, StrictInt
 
 from kitbox import locks
-from kitbox.competition import decisions, pseudo_labels
-from kitbox.competition.decisions import Decisions
+from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import KitboxError, cannot_write
 from kitbox.files import (
     append_line,
@@ -473,7 +474,7 @@ def decisions_changed_since(workspace: Workspace, runs: list[Run]) -> bool:
     if not path.is_file() or path.stat().st_mtime_ns < _end(newest):
         return False
     recorded = newest.beside.decisions
-    return recorded is None or bool(recorded != decisions.load(path).training_digest)
+    return recorded is None or bool(recorded != decision_file.load(path).training_digest)
 
 
 def find_init_checkpoint(workspace: Workspace, plugin: str, digest: str) -> Path | None:

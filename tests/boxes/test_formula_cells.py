@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from kitbox.boxes import detections
-from kitbox.competition import boxes, decisions, pseudo_labels
+from kitbox.competition import boxes, pseudo_labels
 from kitbox.competition.boxes import Box
-from kitbox.competition.decisions import Decision
 from kitbox.competition.pseudo_labels import PseudoLabel
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.errors import KitboxError
 
 NAMES = ("=1+1.jpg", "@x.jpg", "+1.jpg", "-1.jpg", "'=x.jpg")
@@ -31,7 +32,7 @@ def test_a_name_is_no_formula_in_boxes_decisions_and_pseudo_labels(
         image_id=name, label="=w", confidence=0.9, gap=0.1, round=1, source="=a", on="all"
     )
     boxes.replace(tmp_path / "boxes.csv", name, [box])
-    decisions.add(tmp_path / "decisions.csv", decision)
+    decision_file.add(tmp_path / "decisions.csv", decision)
     pseudo_labels.save(tmp_path / "pseudo.csv", [label])
     none = np.zeros(0, dtype=np.float32)
     finding = detections.DetectionFinding(
@@ -41,8 +42,8 @@ def test_a_name_is_no_formula_in_boxes_decisions_and_pseudo_labels(
     for path in sorted(tmp_path.glob("*.csv")):
         assert not [cell for cell in first_cells(path) if cell[:1] in ("=", "@", "+", "-", "\t")]
     assert boxes.read_file(tmp_path / "boxes.csv", "") == [box]
-    assert decisions.load(tmp_path / "decisions.csv").rows == (decision,)
-    assert decisions.remove(tmp_path / "decisions.csv", decision)
+    assert decision_file.load(tmp_path / "decisions.csv").rows == (decision,)
+    assert decision_file.remove(tmp_path / "decisions.csv", decision)
     assert pseudo_labels.load(tmp_path / "pseudo.csv") == (label,)
 
 
@@ -54,8 +55,8 @@ def test_lists_that_people_type_into_refuse_a_name_that_they_would_change(
         image_id=name, label="w", confidence=0.9, gap=0.1, round=1, source="a", on="all"
     )
     for write in (
-        lambda: decisions.add(tmp_path / "decisions.csv", Decision("drop", name)),
-        lambda: decisions.add(tmp_path / "decisions.csv", Decision("same", "a.jpg", name)),
+        lambda: decision_file.add(tmp_path / "decisions.csv", Decision("drop", name)),
+        lambda: decision_file.add(tmp_path / "decisions.csv", Decision("same", "a.jpg", name)),
         lambda: pseudo_labels.save(tmp_path / "pseudo.csv", [label]),
     ):
         with pytest.raises(KitboxError, match=r"rename the file") as caught:

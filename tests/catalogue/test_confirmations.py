@@ -7,7 +7,8 @@ import pytest
 from kitbox.catalogue import confirmations
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.catalogue.confirmations import Confirmation
-from kitbox.competition.decisions import Decision, Decisions
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import KitboxError
 
 ROWS = (CatalogueRow("c/a.jpg", "W1"), CatalogueRow("c/b.jpg", "W2"))

@@ -14,10 +14,11 @@ from typer.testing import Result
 
 from kitbox.boxes.detector import DetectorSettings
 from kitbox.cli import box_detection
-from kitbox.competition import decisions, settings
+from kitbox.competition import settings
 from kitbox.competition.boxes import Box, read_file, replace
-from kitbox.competition.decisions import Decision
 from kitbox.dataset.collection import Collection, collect
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.embedding import embedder
 from kitbox.images.loader import ImageDataset
 from kitbox.training import trainer
@@ -116,8 +117,8 @@ def test_an_import_is_printed_as_one_json_document(workspace: Workspace) -> None
 
 
 def test_decided_boxes_take_precedence(workspace: Workspace) -> None:
-    decisions.add(workspace.decisions, Decision("drop", "0_0.png"))
-    decisions.add(workspace.decisions, Decision("box", "0_1.png", "5 5 50 50"))
+    decision_file.add(workspace.decisions, Decision("drop", "0_0.png"))
+    decision_file.add(workspace.decisions, Decision("box", "0_1.png", "5 5 50 50"))
     file = drawn(workspace, "0_0,1,2,30,40", "0_1,1,2,30,40")
     shown = run("data", "boxes", "import", file, "--form", "xyxy", "--json")
     assert json.loads(shown.stdout)["images"]["labelled"] == {"images": 23, "with_box": 1}
@@ -376,8 +377,8 @@ def test_a_detector_is_not_trained_on_detected_boxes(drawn_workspace: Workspace)
 
 
 def test_a_decided_box_is_trained_on_and_not_detected_again(drawn_workspace: Workspace) -> None:
-    decisions.add(drawn_workspace.decisions, Decision("box", "5_0.png", "1 1 50 50"))
-    decisions.add(drawn_workspace.decisions, Decision("box", "0_0.png", "2 2 40 40"))
+    decision_file.add(drawn_workspace.decisions, Decision("box", "5_0.png", "1 1 50 50"))
+    decision_file.add(drawn_workspace.decisions, Decision("box", "0_0.png", "2 2 40 40"))
     figures = json.loads(detect("--held-out", "0", "--threshold", "0", "--json").stdout)
     assert (figures["trained_on"], figures["images"]) == (23, 9)
     assert "5_0.png" not in {box.image_id for box in detected(drawn_workspace)}

@@ -7,8 +7,9 @@ import pytest
 
 from kitbox.catalogue import catalogue_list, catalogue_source, photograph_folders
 from kitbox.cli import terminal
-from kitbox.competition import decisions, settings
-from kitbox.competition.decisions import Decision
+from kitbox.competition import settings
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.workspace import Workspace
 from tests.commands import error_of, invoke, kitbox
 from tests.photographs import picture
@@ -84,7 +85,7 @@ def test_confirmed_photographs_are_added_and_new_individuals_named(workspace: Wo
 
 
 def test_decisions_of_the_desk_are_added(workspace: Workspace) -> None:
-    decisions.add(
+    decision_file.add(
         workspace.decisions,
         Decision("same", "season/2024-05-01_0.png", "cat/W-0001/a.png", by="Ann"),
         Decision("new", "season/2024-05-02_1.png", by="Ann"),
@@ -352,7 +353,7 @@ def test_a_users_own_list_of_the_test_is_left_alone_and_named(workspace: Workspa
 def test_a_decision_about_a_photograph_that_is_gone_stops_no_other(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    decisions.add(
+    decision_file.add(
         workspace.decisions,
         Decision("same", "season/2024-05-01_0.png", "cat/W-0001/a.png", by="Ann"),
         Decision("same", "season/2024-05-02_1.png", "cat/W-0001/a.png", by="Ann"),

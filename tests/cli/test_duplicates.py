@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.images import loader
 from kitbox.workspace import Workspace
 from tests.commands import RUN, run
@@ -50,11 +50,11 @@ def test_copies_of_one_label_are_dropped_and_others_left_to_people(workspace: Wo
     shown = run("data", "duplicates", "--drop-copies")
     assert f"added 1 drop decisions to {workspace.decisions}" in shown.stderr
     expected = (Decision("drop", "0_1.png", note="copy of 0_0.png"),)
-    assert decisions.load(workspace.decisions).rows == expected
+    assert decision_file.load(workspace.decisions).rows == expected
     again = json.loads(run("data", "duplicates", "--drop-copies", "--json").stdout)
     assert again["dropped"] == []
     assert (again["counts"]["copies"], again["counts"]["decided"]) == (3, 1)
-    decisions.add(workspace.decisions, Decision("fine", "1_0.png", "2_0.png"))
+    decision_file.add(workspace.decisions, Decision("fine", "1_0.png", "2_0.png"))
     fine = json.loads(run("data", "duplicates", "--json").stdout)
     assert (fine["counts"]["label conflicts"], fine["counts"]["decided"]) == (0, 2)
 
@@ -78,8 +78,8 @@ def test_networks_find_neighbours_and_suspects_also_after_a_decision(
     assert "which an image of another individual reaches by chance" in shown.stderr
     assert "most suspicious" in shown.stdout
     before = sorted(workspace.embeddings.iterdir())
-    decisions.add(workspace.decisions, Decision("fine", "2_0.png", "1_0.png"))
-    decisions.add(workspace.decisions, Decision("drop", "5_0.png"))
+    decision_file.add(workspace.decisions, Decision("fine", "2_0.png", "1_0.png"))
+    decision_file.add(workspace.decisions, Decision("drop", "5_0.png"))
     later = json.loads(run(*command, "--json").stdout)
     assert {"1_0.png", "2_0.png"} not in [set(s["images"]) for s in later["suspects"]]
     assert not any("5_0.png" in suspect["images"] for suspect in later["suspects"])
@@ -100,8 +100,8 @@ def test_a_decision_needs_a_new_training_and_is_in_the_receipt(
     made = json.loads(run("ensemble", "plain", "--submit", *RUN, "--json").stdout)
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["data"]["decisions"] is None
-    decisions.add(workspace.decisions, Decision("label", "4_0.png", "w_new"))
-    decisions.add(workspace.decisions, Decision("merge", "w_7", "w_6"))
+    decision_file.add(workspace.decisions, Decision("label", "4_0.png", "w_new"))
+    decision_file.add(workspace.decisions, Decision("merge", "w_7", "w_6"))
     result = run("score", "plain", *RUN, code=1)
     assert str(result.exception) == (
         "plain was trained on other images, labels or boxes than there are now: decisions.csv has "

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kitbox.competition import decisions, settings
-from kitbox.competition.decisions import Decision
+from kitbox.competition import settings
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.embedding import imported_embeddings
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.errors import KitboxError
@@ -369,9 +370,9 @@ def test_names_do_not_collide(imported: Workspace) -> None:
 
 
 def test_decisions_after_the_import_need_no_second_one(imported: Workspace) -> None:
-    decisions.add(imported.decisions, Decision("drop", "0_0.png", note="blurred"))
+    decision_file.add(imported.decisions, Decision("drop", "0_0.png", note="blurred"))
     json_of(imported, "score", "other")
-    decisions.add(imported.decisions, Decision("fine", "0_0.png"))
+    decision_file.add(imported.decisions, Decision("fine", "0_0.png"))
     json_of(imported, "ensemble", "other", "--submit")
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.network.network import Network
 from kitbox.plugin import discovery
 from kitbox.training import runs, transfer
@@ -59,7 +59,7 @@ def test_a_frozen_plugin_takes_new_images_decisions_and_holdouts(place: Workspac
     with (data / "train.csv").open("a") as file:
         file.write("new.png,w_3\n")
     assert json_of(place, "score", "plain")["plugins"] == before
-    decisions.add(place.decisions, Decision("merge", "w_7", "w_6"))
+    decision_file.add(place.decisions, Decision("merge", "w_7", "w_6"))
     assert json_of(place, "score", "plain")["plugins"] == before
     settings = place.settings.read_text()
     place.settings.write_text(settings.replace("seed = 0", "seed = 5"))
@@ -148,7 +148,7 @@ def test_a_frozen_plugin_of_a_trained_network_is_bound_to_its_images(place: Work
     [made] = json_of(place, "train", "plain", "--init-from", "trained")
     assert (made["on"], made["fold"]) == ("holdout", 1)
     assert json_of(place, "score", "plain")["plugins"][0]["checkpoint"] == made["checkpoint"]
-    decisions.add(place.decisions, Decision("merge", "w_7", "w_6"))
+    decision_file.add(place.decisions, Decision("merge", "w_7", "w_6"))
     told = error_of(place, "score", "plain")
     assert told.startswith("plain was trained on other images, labels or boxes than there are now")
     assert "run 'kitbox train plain --init-from " in told

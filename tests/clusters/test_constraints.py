@@ -5,7 +5,9 @@ import pytest
 
 from kitbox.clusters.cluster_tree import cluster_trees, cut_trees
 from kitbox.clusters.constraints import Anchors, constrain, constraints_of, cuts_of, nearest_known
-from kitbox.competition.decisions import Decision, Decisions, Links
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
+from kitbox.decisions.image_links import Links
 from kitbox.records import Search, strings
 from tests.circle import at_angles, competition, cosine, graph_of, image_set
 

@@ -10,7 +10,9 @@ from kitbox.clusters.decided_pairs import (
     link_limits,
     rank_linked,
 )
-from kitbox.competition.decisions import Decision, Decisions, Links
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
+from kitbox.decisions.image_links import Links
 from kitbox.records import Search, strings
 from kitbox.retrieval import ranking
 from kitbox.retrieval.label_similarity import Similarity

@@ -9,8 +9,9 @@ import pytest
 
 from kitbox.competition import lists
 from kitbox.competition.check_rules import CheckRules
-from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.settings import Competition
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import KitboxError
 from tests.circle import competition
 

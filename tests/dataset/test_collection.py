@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from kitbox.competition import decisions
 from kitbox.competition.check_rules import CheckRules
-from kitbox.competition.decisions import Decision
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check
 from kitbox.dataset.collection import Collection, collect
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.errors import KitboxError
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish
@@ -144,7 +144,7 @@ def test_decisions_are_applied(place: tuple[Workspace, Competition]) -> None:
         Decision("train", queries[0]),
         Decision("box", "t_0.png", "1 2 30 40"),
     ):
-        decisions.add(workspace.decisions, row)
+        decision_file.add(workspace.decisions, row)
     found = collected(workspace, settings)
     assert found.labelled.labels is not None
     assert found.test is not None
@@ -166,7 +166,7 @@ def test_decisions_are_applied(place: tuple[Workspace, Competition]) -> None:
 def test_a_dropped_image_need_not_be_readable(place: tuple[Workspace, Competition]) -> None:
     workspace, competition = place
     (competition.images.root / "train" / "0_0.png").write_bytes(b"")
-    decisions.add(workspace.decisions, Decision("drop", "0_0.png"))
+    decision_file.add(workspace.decisions, Decision("drop", "0_0.png"))
     assert len(collected(workspace, competition).labelled) == 23
 
 
@@ -174,7 +174,7 @@ def test_a_decision_about_an_image_that_no_list_names_is_an_error(
     place: tuple[Workspace, Competition],
 ) -> None:
     workspace, competition = place
-    decisions.add(workspace.decisions, Decision("drop", "t_0.png"))
+    decision_file.add(workspace.decisions, Decision("drop", "t_0.png"))
     with pytest.raises(KitboxError) as caught:
         collected(workspace, competition)
     assert str(caught.value) == (
@@ -209,11 +209,11 @@ def test_a_decision_of_a_page_about_a_photograph_that_is_gone_is_told(
 ) -> None:
     workspace, _ = place
     signed = [Decision("new", f"t_{name}.png", by="Anna") for name in ("0", "gone", "lost")]
-    decisions.add(workspace.decisions, *signed)
+    decision_file.add(workspace.decisions, *signed)
     found = collected(*place)
     assert found.links.new == {found.links.individual_of["t_0.png"]}
     assert found.notes[-1] == (
         "decisions about 2 photographs or labels that no list names do not count, such as "
         "'t_gone.png'; they stay in decisions.csv"
     )
-    assert len(decisions.load(workspace.decisions).rows) == 3
+    assert len(decision_file.load(workspace.decisions).rows) == 3

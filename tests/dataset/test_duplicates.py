@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
 from kitbox.competition.settings import Competition
 from kitbox.dataset import duplicates
 from kitbox.dataset.collection import collect
 from kitbox.dataset.duplicates import DuplicateGroup, ImagePool
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.images.file_index import Signatures
 from kitbox.records import LabelledImages, strings
 from kitbox.report.duplicates_page import group_suggestions
@@ -170,7 +170,7 @@ def test_every_image_is_in_the_pool_whatever_the_decisions_are(
         Decision("merge", "w_0", "w_1"),
         Decision("box", "2_0.png", "1 1 9 9"),
     ):
-        decisions.add(workspace.decisions, row)
+        decision_file.add(workspace.decisions, row)
     after = pool_of(workspace, competition)
     assert after.images.image_ids.tolist() == before.images.image_ids.tolist()
     side = dict(zip(after.images.image_ids.tolist(), after.sides.tolist(), strict=True))

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.findings import DataFinding
 from kitbox.competition.settings import ImageSettings
 from kitbox.dataset import label_checks
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
 from kitbox.records import LabelledImages, strings
 from tests.circle import competition
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.ensemble import members
 from kitbox.errors import KitboxError
 from kitbox.files import write_json
@@ -55,7 +55,7 @@ def test_decisions_after_the_training_are_named_as_the_reason(
 ) -> None:
     run = workspace.runs / "tiny" / "one" / "run.json"
     write_json(run, asdict(key_of(tiny())))
-    decisions.add(workspace.decisions, Decision("drop", "c"))
+    decision_file.add(workspace.decisions, Decision("drop", "c"))
     trained = workspace.decisions.stat().st_mtime + (-5 if later else 5)
     os.utime(run, (trained, trained))
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.pseudo_labels import holdout_digest
 from kitbox.dataset.collection import Collection
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
 from kitbox.ensemble import pseudo_labelling
 from kitbox.ensemble.class_probabilities import Predictions
 from kitbox.ensemble.pseudo_labelling import PseudoLabelRule, select

@@ -6,7 +6,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
-from kitbox.competition import decisions
+from kitbox.decisions import decision_file
 from kitbox.look.review_items import Review
 from kitbox.look.server import create_server, listen
 
@@ -65,7 +65,7 @@ class BrowserUser:
             ActionChains(self.driver).send_keys(key).perform()
 
     def rows(self) -> list[tuple[str, str, str]]:
-        read = decisions.load(self.review.session.path)
+        read = decision_file.load(self.review.session.path)
         return [(row.kind, row.subject, row.value) for row in read.rows]
 
     def expect_decisions(self, *expected: tuple[str, str, str]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.look.review_items import Review
 from kitbox.look.server import create_server, listen
 from kitbox.look.session import DecisionSession
@@ -43,7 +43,7 @@ def every_kind(review: Review) -> Review:
     shown = review.photographs
     sides = np.where(shown.images.image_ids == INDEX, "index", shown.sides)
     path = review.session.path
-    decisions.add(path, Decision("drop", DROPPED), Decision("wrong", WRONG))
+    decision_file.add(path, Decision("drop", DROPPED), Decision("wrong", WRONG))
     session = DecisionSession(Workspace(path.parent), replace(shown, sides=sides))
     return replace(review, session=session)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kitbox.competition import decisions
+from kitbox.decisions.decision import Decision
 from tests.look.browser_user import ENTER, BrowserUser
 
 
@@ -56,7 +56,7 @@ def test_decisions_made_or_removed_before_are_reported_as_such(user: BrowserUser
 
 def test_a_merge_made_in_another_window_is_not_lost(user: BrowserUser) -> None:
     user.open("#/suspects/1", ".card")
-    user.review.session.decide([decisions.Decision("merge", "w_4", "w_0")])
+    user.review.session.decide([Decision("merge", "w_4", "w_0")])
     user.press("m")
     user.wait(lambda: "'w_4' was merged into 'w_0'; reload the page" in user.text("#message.error"))
     user.driver.refresh()
@@ -65,7 +65,7 @@ def test_a_merge_made_in_another_window_is_not_lost(user: BrowserUser) -> None:
 
 
 def test_a_label_that_was_merged_away_is_not_called_new(user: BrowserUser) -> None:
-    user.review.session.decide([decisions.Decision("merge", "w_1", "w_0")])
+    user.review.session.decide([Decision("merge", "w_1", "w_0")])
     user.open("#/image/2_1.png", ".photograph .card")
     user.press("l")
     user.wait(lambda: user.find_all("dialog[open] #label"))

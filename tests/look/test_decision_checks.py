@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kitbox.competition import decisions, lists
-from kitbox.competition.decisions import Decision
+from kitbox.competition import lists
 from kitbox.competition.lists import ListedImages
 from kitbox.competition.settings import load
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import KitboxError
 from kitbox.look import payloads
 from kitbox.look.review_items import Review
@@ -185,7 +187,7 @@ def test_a_label_that_other_decisions_need_is_not_taken_back(
 ) -> None:
     typo = Decision("label", "0_0.png", "typo")
     session.decide([typo])
-    decisions.add(session.path, dependent)  # by another process: undo would take back the label
+    decision_file.add(session.path, dependent)  # by another process: undo would take back the label
     for back in (lambda: session.take_back(typo), session.undo, session.undo):
         with pytest.raises(KitboxError) as caught:
             back()
@@ -225,7 +227,7 @@ ACTIONS = st.one_of(
 )
 
 
-def refusal(listed: ListedImages, decided: decisions.Decisions) -> str:
+def refusal(listed: ListedImages, decided: Decisions) -> str:
     try:
         lists.apply_decisions(listed, decided, competition().images)
     except KitboxError as error:
@@ -250,12 +252,12 @@ def test_later_steps_can_apply_whatever_the_session_accepts(
                 session.take_back(found[action % len(found)] if found else Decision("drop", "none"))
             else:
                 session.undo()
-    decided = decisions.load(session.path)
+    decided = decision_file.load(session.path)
     assert refusal(listed, decided) == ""
 
 
 def test_a_contradiction_of_three_people_names_them(session: DecisionSession) -> None:
-    decisions.add(session.path, Decision("same", "t_3.png", "t_2.png"))  # typed
+    decision_file.add(session.path, Decision("same", "t_3.png", "t_2.png"))  # typed
     workspace = Workspace(session.path.parent)
     anna, ben, cleo = (
         DecisionSession(workspace, session.photographs, name) for name in ("Anna", "Ben", "Cleo")
@@ -275,7 +277,7 @@ def test_rows_that_contradict_each_other_stop_no_other_decision(session: Decisio
     first = Decision("same", "t_0.png", "t_1.png")
     session.decide([first])
     # typed, or made wrong by what the catalogue has since
-    decisions.add(session.path, Decision("same", "0_0.png", "1_0.png"))
+    decision_file.add(session.path, Decision("same", "0_0.png", "1_0.png"))
     state = session.state
     assert state.links.individual_of == {"t_0.png": 0, "t_1.png": 0}
     [sentence] = state.contradictions

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from kitbox.catalogue import confirmations
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision, Decisions
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import KitboxError
 from kitbox.fusion.probability_curve import fit_curve
 from kitbox.identification.photograph_answers import Answer, CandidateIndividual
@@ -379,7 +380,7 @@ def test_two_people_may_answer_differently_one_after_the_other(session: Decision
     for name, shown in (("Anna", w_0), ("Ben", w_1)):
         person = DecisionSession(workspace, session.photographs, name)
         person.decide_by(lambda state, shown=shown: answer_rows("same", query, shown, state))
-    rows = decisions.load(session.path).rows
+    rows = decision_file.load(session.path).rows
     assert [(row.kind, row.value, row.by) for row in rows] == [
         ("same", "0_0.png", "Anna"), ("different", "0_0.png", "Ben"), ("same", "1_0.png", "Ben")
     ]  # fmt: skip

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.look import desk_payloads
 from kitbox.look.desk import Desk
 from kitbox.look.review_items import Review
@@ -49,7 +49,7 @@ def test_a_queue_is_decided_by_keys_and_undone(desk_user: BrowserUser) -> None:
         ("different", "t_1.png", "0_3.png"), ("same", "t_1.png", "1_0.png"),
         ("new", "unknown.png", ""), ("unsure", third, ""), ("poor", fourth, ""),
     )  # fmt: skip
-    rows = decisions.load(desk_user.review.session.path).rows
+    rows = decision_file.load(desk_user.review.session.path).rows
     assert {row.by for row in rows} == {"Anna"}
     assert all(row.time for row in rows)
     desk_user.press("u")
@@ -104,7 +104,7 @@ def test_the_second_of_two_people_is_told_what_was_decided_meanwhile(
 ) -> None:
     desk_user.open("#/match/1", ".bench")
     other = Decision("same", "t_1.png", "1_0.png", by="Ben", time="2026-11-30T12:34:56Z")
-    decisions.add(desk_user.review.session.path, other)
+    decision_file.add(desk_user.review.session.path, other)
     desk_user.press("n")
     desk_user.wait(
         lambda: "Ben decided meanwhile: same 1_0.png (12:34 UTC)" in desk_user.text("#message")
@@ -168,7 +168,7 @@ def test_pictures_without_points_are_named(desk_user: BrowserUser) -> None:
 def test_what_the_label_of_a_query_contradicts_is_refused_without_asking(
     desk_user: BrowserUser,
 ) -> None:
-    decisions.add(desk_user.review.session.path, Decision("label", "unknown.png", "w_0"))
+    decision_file.add(desk_user.review.session.path, Decision("label", "unknown.png", "w_0"))
     desk_user.open("#/match/2", ".bench")
     assert query(desk_user) == "unknown.png"
     chip = ".bench .card[aria-label=Candidate] .chip"

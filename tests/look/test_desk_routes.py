@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.look.desk import prepare_desk
 from kitbox.look.session import DecisionSession
 from kitbox.records import strings
@@ -75,7 +75,7 @@ def test_an_answer_is_on_disk_with_name_and_time_and_can_be_undone(
     told = answer(anna, "same")
     assert told["meanwhile"] == []
     assert told["desk"] == {"open": 8, "all": 9}
-    [row] = decisions.load(session.path).rows
+    [row] = decision_file.load(session.path).rows
     assert (row.kind, row.subject, row.value, row.by) == ("same", "t_0.png", "0_2.png", "Anna")
     assert row.time.endswith("Z")
     query = shown(anna)
@@ -84,7 +84,7 @@ def test_an_answer_is_on_disk_with_name_and_time_and_can_be_undone(
         {"kind": "same", "value": "0_2.png", "by": "Anna", "time": row.time}
     ]
     assert anna.post("/api/undo", {}).json["desk"]["open"] == 9
-    assert decisions.load(session.path).rows == ()
+    assert decision_file.load(session.path).rows == ()
 
 
 def test_each_person_sees_their_own_progress(anna: PageClient, ben: PageClient) -> None:
@@ -122,7 +122,7 @@ def test_of_two_that_decide_at_once_the_second_is_told_and_nothing_is_lost(
     told = answer(ben, "different", seen=seen)
     [meanwhile] = told["meanwhile"]
     assert (meanwhile["by"], meanwhile["kind"], meanwhile["value"]) == ("Anna", "same", "0_2.png")
-    rows = decisions.load(session.path).rows
+    rows = decision_file.load(session.path).rows
     assert [(row.kind, row.by) for row in rows] == [("same", "Anna"), ("different", "Ben")]
     # two windows of one person: the same answer is not written twice
     again = client(session, "Ben")
@@ -133,10 +133,10 @@ def test_of_two_that_decide_at_once_the_second_is_told_and_nothing_is_lost(
 def test_a_decision_about_a_photograph_that_is_gone_stays_and_is_told(
     anna: PageClient, session: DecisionSession
 ) -> None:
-    decisions.add(session.path, Decision("same", "t_0.png", "gone.png", by="Ben"))
+    decision_file.add(session.path, Decision("same", "t_0.png", "gone.png", by="Ben"))
     answer(anna, "same", seen=1)
     assert anna.get("/api/desk").json["gone"] == ["gone.png"]
-    assert len(decisions.load(session.path).rows) == 2
+    assert len(decision_file.load(session.path).rows) == 2
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_rows_that_contradict_each_other_are_told_and_stop_nobody(
     anna: PageClient, session: DecisionSession
 ) -> None:
     assert anna.get("/api/desk").json["contradictions"] == []
-    decisions.add(session.path, Decision("same", "0_0.png", "1_0.png"))
+    decision_file.add(session.path, Decision("same", "0_0.png", "1_0.png"))
     [sentence] = anna.get("/api/desk").json["contradictions"]
     assert "'0_0.png' of 'w_0' and '1_0.png' of 'w_1' are the same individual" in sentence
     assert answer(anna, "same")["written"]

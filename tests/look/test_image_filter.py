@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kitbox.competition.decisions import Decision
+from kitbox.decisions.decision import Decision
 from kitbox.errors import KitboxError
 from kitbox.look import payloads
 from kitbox.look.payloads import ImageFilter

@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from kitbox.cli.app import app
-from kitbox.competition import decisions, lists, presets
-from kitbox.competition.decisions import Decision
+from kitbox.competition import lists, presets
 from kitbox.competition.lists import ListedImages
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.ensemble import members
 from kitbox.errors import KitboxError
 from kitbox.files import read_json, write_json
@@ -42,7 +43,7 @@ def test_photographs_have_a_side_a_label_and_a_problem(review: Review) -> None:
 
 def test_dropped_images_are_still_listed(tmp_path: Path) -> None:
     workspace, competition = write_competition(tmp_path)
-    decisions.add(workspace.decisions, Decision("drop", "0_0.png"))
+    decision_file.add(workspace.decisions, Decision("drop", "0_0.png"))
     listed = load_photographs(workspace, competition)
     state = DecisionSession(workspace, listed).state
     assert "0_0.png" in listed.readable
@@ -116,20 +117,20 @@ def test_networks_trained_before_the_last_decision_are_outdated(
     (run / "last.safetensors").touch()
     (run / "journal.jsonl").write_text('{"event": "finished", "epoch": 1}\n')
     assert photographs.outdated([named(plugin)], workspace) == []
-    decisions.add(workspace.decisions, Decision("drop", "a"))
+    decision_file.add(workspace.decisions, Decision("drop", "a"))
     decided = workspace.decisions.stat().st_mtime
     for trained, behind in ((decided - 5, ["tiny"]), (decided + 5, [])):
         os.utime(run / "journal.jsonl", (trained, trained))
         assert photographs.outdated([named(plugin)], workspace) == behind
     # what no training reads does not count where the run recorded what it read
     key_file = run / "run.json"
-    read = decisions.load(workspace.decisions).training_digest
+    read = decision_file.load(workspace.decisions).training_digest
     write_json(key_file, read_json(key_file) | {"decisions": read})
     os.utime(run / "journal.jsonl", (decided - 5, decided - 5))
     for kind, value in (("poor", ""), ("new", ""), ("same", "b"), ("fine", "b")):
-        decisions.add(workspace.decisions, Decision(kind, "a", value, by="Anna"))
+        decision_file.add(workspace.decisions, Decision(kind, "a", value, by="Anna"))
         assert photographs.outdated([named(plugin)], workspace) == []
-    decisions.add(workspace.decisions, Decision("train", "a"))
+    decision_file.add(workspace.decisions, Decision("train", "a"))
     assert photographs.outdated([named(plugin)], workspace) == ["tiny"]
 
 
@@ -151,7 +152,7 @@ def test_the_holdout_is_unseen_only_by_networks_that_were_trained_without_it(
     assert CliRunner().invoke(app, ["train", "plain", *run]).exit_code == 0
     query = unseen().query.image_ids.tolist()
     assert len(query) > 2
-    decisions.add(workspace.decisions, Decision("train", query[0]))  # another split
+    decision_file.add(workspace.decisions, Decision("train", query[0]))  # another split
     with pytest.raises(KitboxError, match="plain was trained on other images"):
         unseen()
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kitbox.competition.decisions import Decision
 from kitbox.dataset import label_errors
+from kitbox.decisions.decision import Decision
 from kitbox.look import photographs, review_items
 from kitbox.look.review_items import Review, ReviewItem, prepare
 from kitbox.records import Embeddings, strings

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.look.review_items import Review
 from tests.look.sample_review import HOSTILE_ID, HOSTILE_LABEL, PageClient
 
@@ -120,7 +120,7 @@ def test_decisions_are_made_listed_undone_and_taken_back(page: PageClient, revie
     assert answer["decisions"] == 2
     assert [row["kind"] for row in answer["written"]] == ["merge", "drop"]
     assert page.post("/api/decide", {"decisions": rows}).json["written"] == []
-    assert decisions.load(review.session.path).rows == (
+    assert decision_file.load(review.session.path).rows == (
         Decision("merge", "w_1", "w_0", "same notch"),
         Decision("drop", "copy.png"),
     )
@@ -244,7 +244,7 @@ def test_the_page_cannot_say_who_decided(page: PageClient, review: Review) -> No
     refused = page.post("/api/decide", {"decisions": [row]})
     assert refused.status_code == 400
     assert "a decision has a kind, a subject, a value and a note" in refused.json["error"]
-    decisions.add(review.session.path, Decision("drop", "copy.png", by="Anna", time="t"))
+    decision_file.add(review.session.path, Decision("drop", "copy.png", by="Anna", time="t"))
     assert page.post("/api/take-back", {"decision": row}).status_code == 400  # another time
     signed = row | {"time": "t"}
     assert page.post("/api/take-back", {"decision": signed}).json["decisions"] == 0

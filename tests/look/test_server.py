@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kitbox.cli.app import app
-from kitbox.competition import decisions
+from kitbox.decisions import decision_file
 from kitbox.errors import KitboxError
 from kitbox.look import server
 from kitbox.look.review_items import Review
@@ -85,7 +85,7 @@ def test_ctrl_c_ends_quietly_and_reports_the_decisions(tmp_path: Path) -> None:
         f"decisions go to {workspace.decisions}; Ctrl-C ends",
         f"done; 1 decisions in {workspace.decisions}",
     ]
-    assert [row.by for row in decisions.load(workspace.decisions).rows] == ["Anna"]
+    assert [row.by for row in decision_file.load(workspace.decisions).rows] == ["Anna"]
 
 
 def test_a_killed_server_loses_no_decision(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_killed_server_loses_no_decision(tmp_path: Path) -> None:
             user.decide("merge", f"w_{number + 1}", "w_0")
             user.decide("drop", f"5_{number}.png")
             assert server.stop(signal.SIGKILL)[0] == -signal.SIGKILL
-        assert len(decisions.load(workspace.decisions).rows) == 2 * (number + 1)
+        assert len(decision_file.load(workspace.decisions).rows) == 2 * (number + 1)
     result = CliRunner().invoke(
         app, ["data", "holdout", "--json", "--workspace", str(workspace.root)]
     )

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision, Decisions
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import KitboxError
 from kitbox.look.desk import DeskCandidate, DeskQuery, answer_rows
 from kitbox.look.review_items import Review
@@ -18,7 +19,7 @@ from tests.look.sample_review import HOSTILE_ID, HOSTILE_LABEL, PageClient
 
 
 def rows(session: DecisionSession) -> list[tuple[str, str, str]]:
-    return [(row.kind, row.subject, row.value) for row in decisions.load(session.path).rows]
+    return [(row.kind, row.subject, row.value) for row in decision_file.load(session.path).rows]
 
 
 def test_a_decision_is_on_disk_and_in_effect_at_once(session: DecisionSession) -> None:
@@ -62,7 +63,7 @@ def test_undo_tolerates_rows_that_were_removed_by_hand(
 
 def test_undo_returns_only_the_rows_that_were_still_there(session: DecisionSession) -> None:
     session.decide([Decision("drop", "0_0.png"), Decision("drop", "0_1.png")])
-    decisions.remove(session.path, Decision("drop", "0_0.png"))
+    decision_file.remove(session.path, Decision("drop", "0_0.png"))
     assert session.undo() == (Decision("drop", "0_1.png"),)
 
 
@@ -153,7 +154,7 @@ def test_with_a_full_disk_nothing_is_written_and_nothing_can_be_undone(
     def full(path: Path, line: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(decisions, "append_line", full)
+    monkeypatch.setattr(decision_file, "append_line", full)
     with pytest.raises(KitboxError, match="No space left"):
         session.decide([Decision("drop", "0_0.png"), Decision("drop", "0_1.png")])
     with pytest.raises(KitboxError, match="nothing was decided since"):
@@ -177,7 +178,7 @@ def test_a_decision_names_who_made_it_and_when(session: DecisionSession) -> None
     [row] = session_of(session, " Anna ").decide([Decision("same", "t_0.png", "0_0.png")])
     assert row.by == "Anna"
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", row.time)
-    assert decisions.load(session.path).rows == (row,)
+    assert decision_file.load(session.path).rows == (row,)
     [unsigned] = session_of(session, "").decide([Decision("drop", "0_0.png")])
     assert (unsigned.by, bool(unsigned.time)) == ("", True)
     with pytest.raises(KitboxError, match=r"the name of who decides 'a\\nb' has the control char"):
@@ -196,9 +197,9 @@ def test_each_person_decides_once_about_who_a_photograph_shows(
     assert len(anna.decide([decision])) == 1
     assert anna.decide([decision]) == ()
     assert len(ben.decide([decision])) == 1
-    assert [row.by for row in decisions.load(session.path).rows] == ["Anna", "Ben"]
+    assert [row.by for row in decision_file.load(session.path).rows] == ["Anna", "Ben"]
     assert anna.undo()[0].by == "Anna"
-    assert [row.by for row in decisions.load(session.path).rows] == ["Ben"]
+    assert [row.by for row in decision_file.load(session.path).rows] == ["Ben"]
 
 
 def test_a_decision_that_another_person_reversed_can_be_made_again(
@@ -310,7 +311,7 @@ def test_a_long_list_of_decisions_is_checked_once(
         for kind in ("different", "fine")
     ]
     rows += [Decision("unsure", "t_1.png", note=str(n)) for n in range(2000 - len(rows))]
-    decisions.add(session.path, *rows)
+    decision_file.add(session.path, *rows)
     looks: list[str] = []
     for name in ("link", "rows_of"):
         known = getattr(Decisions, name)

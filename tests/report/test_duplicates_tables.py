@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
 from kitbox.dataset.duplicates import DuplicateGroup, LinkKind
 from kitbox.dataset.label_errors import LabelSuspect
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.report import duplicates_page
 from kitbox.workspace import Workspace
 
@@ -155,7 +155,7 @@ def test_suggested_rows_can_be_pasted_into_decisions(workspace: Workspace) -> No
     pasted = [row["decision"] for row in (*images, *suspects) if row["decision"]]
     pasted += [row["fine"] for row in suspects]
     workspace.decisions.write_text("\n".join(["decision,subject,value,note", *pasted]))
-    assert decisions.load(workspace.decisions).rows == (
+    assert decision_file.load(workspace.decisions).rows == (
         Decision("label", "1", "A"),
         Decision("label", "b.jpg", "Ahab"),
         *duplicates_page.suspect_suggestions(SPLIT, counted),

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from kitbox.competition import decisions, lists, presets, settings
-from kitbox.competition.decisions import Decision
+from kitbox.competition import lists, presets, settings
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
 from kitbox.errors import KitboxError
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.plugin.discovery import NamedPlugin
@@ -65,7 +66,7 @@ def test_a_bundle_answers_without_internet_as_its_workspace_did_and_hidden_image
     monkeypatch.chdir(workspace.root)
     write_plugin(workspace, "plain", epochs=1)
     write_plugin(workspace, "large", epochs=0, image_size=48)
-    decisions.add(workspace.decisions, Decision("box", "t_0.png", "1 1 90 60"))
+    decision_file.add(workspace.decisions, Decision("box", "t_0.png", "1 1 90 60"))
     for name in ("plain", "large"):
         run("train", name, *RUN)
     run("train", "plain", "--on", "all", *RUN)
@@ -260,9 +261,11 @@ def test_decisions_about_images_that_are_not_here_are_left_out(tmp_path: Path) -
     workspace, _ = competition_on_disk(tmp_path, individuals=2, each=2, tests=1)
     assert lists.settle(workspace) == 0
     there = [Decision("merge", "w_0", "w_1"), Decision("wrong", "0_0.png", note="blurred")]
-    decisions.add(workspace.decisions, there[0], Decision("box", "gone.png", "0 0 9 9"), there[1])
+    decision_file.add(
+        workspace.decisions, there[0], Decision("box", "gone.png", "0 0 9 9"), there[1]
+    )
     assert lists.settle(workspace) == 1
-    assert list(decisions.load(workspace.decisions).rows) == there
+    assert list(decision_file.load(workspace.decisions).rows) == there
 
 
 def test_labelled_images_and_hidden_ones_become_one_folder(

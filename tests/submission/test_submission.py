@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.meta_embedding import MetaEmbedding

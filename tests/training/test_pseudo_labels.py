@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest
 from kitbox.dataset.collection import Collection
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
 from kitbox.errors import KitboxError
 from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, strings

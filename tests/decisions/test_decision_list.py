@@ -1,7 +1,5 @@
 """Decisions: loaded, applied, added and removed."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.competition import decisions, lists
-from kitbox.competition.decisions import Decision, Decisions, Links
+from kitbox.competition import lists
 from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListedImages
+from kitbox.decisions import decision_file
+from kitbox.decisions.decision import Decision
+from kitbox.decisions.decision_list import Decisions
+from kitbox.decisions.image_links import Links
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, LabelledImages
 from kitbox.workspace import Workspace
@@ -50,11 +51,11 @@ def labels(images: ImageSet) -> dict[str, str]:
 
 
 def test_without_decisions_everything_stays(path: Path) -> None:
-    assert decisions.load(path) == Decisions((), path)
+    assert decision_file.load(path) == Decisions((), path)
     path.write_text("\n \n")
-    assert decisions.load(path).rows == ()
+    assert decision_file.load(path).rows == ()
     before = listed()
-    assert lists.apply_decisions(before, decisions.load(path)) is before
+    assert lists.apply_decisions(before, decision_file.load(path)) is before
 
 
 def test_every_kind_is_read_and_applied(path: Path) -> None:
@@ -69,7 +70,7 @@ def test_every_kind_is_read_and_applied(path: Path) -> None:
         "fine,a1,b1",
         "fine,Ahab",
     )
-    decided = decisions.load(path)
+    decided = decision_file.load(path)
     assert decided.lines == tuple(range(2, 10))
     assert decided.rows[0] == Decision("merge", "Boo", "Ahab", "same nick")
     assert decided.fine == {frozenset({"a1", "b1"}), frozenset({"Ahab"})}
@@ -180,7 +181,7 @@ def test_a_decided_label_can_be_merged() -> None:
 def test_an_invalid_row_is_named(path: Path, row: str, message: str) -> None:
     written(path, row)
     with pytest.raises(KitboxError) as caught:
-        decisions.load(path)
+        decision_file.load(path)
     assert str(caught.value).startswith(f"{path} line 2: ")
     assert message in str(caught.value)
 
@@ -345,9 +346,9 @@ def test_links_of_hidden_test_images_are_left_out_whole(tmp_path: Path) -> None:
         Decision("same", "t_0.png", "t_1.png"), Decision("same", "t_0.png", "hidden.png"),
         Decision("different", "hidden.png", "t_0.png"),
     ]  # fmt: skip
-    decisions.add(workspace.decisions, *rows)
+    decision_file.add(workspace.decisions, *rows)
     assert lists.settle(workspace) == 2
-    assert decisions.load(workspace.decisions).rows == (rows[0],)
+    assert decision_file.load(workspace.decisions).rows == (rows[0],)
 
 
 def test_an_image_already_left_out_may_be_dropped() -> None:
@@ -362,118 +363,6 @@ def test_decisions_must_leave_a_labelled_image() -> None:
         lists.apply_decisions(listed(), everything)
 
 
-def test_decisions_are_added_below_a_header(path: Path) -> None:
-    first = Decision("drop", "émoji 🐋, <b>.jpg", note='a "copy"')
-    decisions.add(path, first)
-    assert path.read_text() == HEADER + 'drop,"émoji 🐋, <b>.jpg",,"a ""copy"""\n'
-    decisions.add(path, Decision("merge", "A", "B"))
-    assert decisions.load(path).rows == (first, Decision("merge", "A", "B"))
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("", HEADER + "drop,a,,why\n"),
-        ("\n", HEADER + "drop,a,,why\n"),
-        (HEADER, HEADER + "drop,a,,why\n"),
-        (HEADER + "drop,b", HEADER + "drop,b\ndrop,a,,why\n"),
-        ("decision,subject,value,note\r\ndrop,b\r\n", None),
-        ("\ufeffdecision,subject,value\n", "\ufeffdecision,subject,value\ndrop,a,\n"),
-        ("by,value,subject,decision\nme,,b,drop\n", None),
-    ],
-)
-def test_rows_written_by_hand_stay(path: Path, before: str, after: str | None) -> None:
-    path.write_bytes(before.encode())
-    earlier = decisions.load(path).rows
-    decisions.add(path, Decision("drop", "a", note="why"))
-    text = path.read_bytes().decode()
-    assert text.startswith(before.strip(" \n"))
-    assert text == after or after is None
-    assert [row.subject for row in decisions.load(path).rows] == [
-        *(row.subject for row in earlier),
-        "a",
-    ]
-
-
-def test_nothing_is_added_to_another_list(path: Path) -> None:
-    path.write_text("image,label\n")
-    with pytest.raises(KitboxError, match="line 1: no column 'decision' among image, label"):
-        decisions.add(path, Decision("drop", "a"))
-    assert path.read_text() == "image,label\n"
-
-
-def test_rows_with_semicolons_are_read_but_none_is_added_to_them(path: Path) -> None:
-    text = "decision;subject;value;note\ndrop;a;;\n"
-    path.write_text(text)
-    assert decisions.load(path).dropped == {"a"}
-    with pytest.raises(KitboxError, match="line 1: the separator is ';' and must be ',' to add"):
-        decisions.add(path, Decision("drop", "b"))
-    assert path.read_text() == text
-
-
-def test_the_last_equal_row_is_removed(path: Path) -> None:
-    one, other = Decision("drop", "a", note="two\nlines"), Decision("drop", "a")
-    for row in (one, other, one, other):
-        decisions.add(path, row)
-    path.write_text(path.read_text() + "\nwrong,b")
-    assert decisions.remove(path, one)
-    assert decisions.load(path).rows == (one, other, other, Decision("wrong", "b"))
-    assert not decisions.remove(path, Decision("drop", "c"))
-    for row in (Decision("wrong", "b"), other, one, other):
-        assert decisions.remove(path, row)
-    assert path.read_text() == HEADER + "\n"
-
-
-def test_a_row_with_an_extra_cell_is_removed_whole(path: Path) -> None:
-    path.write_text('decision,subject,value,who\ndrop,a,,me\n\ndrop,b,,"two\nlines"\nwrong,c,,x\n')
-    assert decisions.remove(path, Decision("drop", "b"))
-    assert path.read_text() == "decision,subject,value,who\ndrop,a,,me\n\nwrong,c,,x\n"
-    assert decisions.remove(path, Decision("wrong", "c"))
-    assert path.read_text() == "decision,subject,value,who\ndrop,a,,me\n\n"
-
-
-def test_several_decisions_are_added_together(path: Path) -> None:
-    decisions.add(path)
-    assert not path.exists()
-    rows = (Decision("drop", "a"), Decision("merge", "A", "B", "why"))
-    decisions.add(path, *rows)
-    assert decisions.load(path).rows == rows
-
-
-def test_blanks_around_names_are_ignored(path: Path) -> None:
-    written(path, " label , a1 , Boo ,note ")
-    assert decisions.load(path).rows == (Decision("label", "a1", "Boo", "note "),)
-
-
-def test_nothing_is_removed_from_a_missing_file(path: Path) -> None:
-    assert not decisions.remove(path, Decision("drop", "a"))
-    assert not path.exists()
-
-
-def test_several_processes_may_add_and_remove_at_once(path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from kitbox.competition import decisions as d\n"
-        "from kitbox.competition.decisions import Decision\n"
-        "for n in range(20):\n"
-        "    row = Decision('drop', sys.argv[2] + str(n))\n"
-        "    d.add(Path(sys.argv[1]), row)\n"
-        "    if n % 2: assert d.remove(Path(sys.argv[1]), row)\n"
-    )
-    running = [
-        subprocess.Popen([sys.executable, "-c", program, str(path), who]) for who in ("a", "b", "c")
-    ]
-    assert [process.wait() for process in running] == [0, 0, 0]
-    rows = decisions.load(path).rows
-    expected = sorted(f"{who}{n}" for who in "abc" for n in range(0, 20, 2))
-    assert sorted(row.subject for row in rows) == expected
-
-
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "decisions.csv").mkdir()
-    with pytest.raises(KitboxError, match=r"cannot write .*decisions\.csv: Is a directory"):
-        decisions.add(tmp_path / "decisions.csv", Decision("drop", "a"))
-
-
 def test_the_digest_covers_effective_rows_without_notes() -> None:
     one = of(("drop", "a", "", "blurred"), ("fine", "a", "b"))
     assert one.digest == of(("drop", "a", "", "dark")).digest
@@ -482,52 +371,12 @@ def test_the_digest_covers_effective_rows_without_notes() -> None:
     assert of(("same", "a", "b")).digest != of(("different", "a", "b")).digest
 
 
-def test_a_linked_file_stays_a_link_with_its_mode_when_a_row_is_removed(tmp_path: Path) -> None:
-    shared, path = tmp_path / "shared.csv", tmp_path / "decisions.csv"
-    decisions.add(shared, Decision("drop", "a"), Decision("drop", "b"))
-    shared.chmod(0o660)
-    path.symlink_to(shared)
-    assert decisions.remove(path, Decision("drop", "a"))
-    assert path.is_symlink()
-    assert [row.subject for row in decisions.load(shared).rows] == ["b"]
-    assert shared.stat().st_mode & 0o777 == 0o660
-
-
 def test_a_label_found_fine_stays_harmless_once_it_is_read_as_the_unknown_label() -> None:
     settings = competition(images={"unknown_label": ["new_whale", "NA"]}).images
     found = lists.apply_decisions(listed(), of(("fine", "NA")), settings)
     assert labels(found.labelled) == labels(listed().labelled)
     with pytest.raises(KitboxError, match="'NB' is no image or label"):
         lists.apply_decisions(listed(), of(("fine", "NB")), settings)
-
-
-def test_who_decided_and_when_is_kept_and_older_files_get_the_columns(path: Path) -> None:
-    signed = Decision("new", "x", by="Anna", time="2026-11-30T12:00:00Z")
-    decisions.add(path, signed)
-    assert path.read_text() == (
-        "decision,subject,value,note,by,time\nnew,x,,,Anna,2026-11-30T12:00:00Z\n"
-    )
-    path.write_bytes(b"\xef\xbb\xbf\r\ndecision,subject,value,note\r\ndrop,b\r\ndrop,c,,why,,\r\n")
-    earlier = decisions.load(path).rows
-    decisions.add(path, signed)
-    decisions.add(path, Decision("drop", "d"))
-    assert path.read_bytes().decode() == (
-        "\ufeff\r\ndecision,subject,value,note,by,time\r\ndrop,b\r\ndrop,c,,why,,\r\n"
-        "new,x,,,Anna,2026-11-30T12:00:00Z\ndrop,d,,,,\n"
-    )
-    assert decisions.load(path).rows == (*earlier, signed, Decision("drop", "d"))
-    path.write_text("decision,subject,value")
-    decisions.add(path, signed)
-    assert path.read_text() == (
-        "decision,subject,value,by,time\nnew,x,,Anna,2026-11-30T12:00:00Z\n"
-    )
-
-
-def test_of_two_equal_decisions_that_of_the_named_person_is_removed(path: Path) -> None:
-    anna, ben = (Decision("same", "x", "y", by=name, time="t") for name in ("Anna", "Ben"))
-    decisions.add(path, anna, ben)
-    assert decisions.remove(path, anna)
-    assert decisions.load(path).rows == (ben,)
 
 
 def test_who_decided_and_when_does_not_change_the_digest() -> None:
@@ -546,20 +395,6 @@ def test_who_decided_and_when_does_not_change_the_digest() -> None:
     assert len(again.effective) == 3
     # rows without a person are all counted, as in receipts of earlier releases
     assert len(of(("same", "a", "b"), ("same", "a", "b")).effective) == 2
-
-
-def test_decisions_of_a_person_add_rows_where_another_process_adds_too(path: Path) -> None:
-    decisions.add(path, Decision("drop", "a"))
-    seen: list[int] = []
-
-    def choose(decided: Decisions) -> list[Decision]:
-        seen.append(len(decided.rows))
-        return [Decision("drop", "b")] if len(decided.rows) < 2 else []
-
-    assert decisions.add_chosen(path, choose) == (Decision("drop", "b"),)
-    assert decisions.add_chosen(path, choose) == ()
-    assert seen == [1, 2]
-    assert [row.subject for row in decisions.load(path).rows] == ["a", "b"]
 
 
 def test_a_new_individual_is_none_of_those_with_a_label_until_it_has_one() -> None:

@@ -1,0 +1,1 @@
+"""What people decided about images and individuals, which every later step applies."""
