@@ -363,7 +363,8 @@ class FaultError(Exception):
 
 TIMED = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 SPEED = re.compile(r'"(seconds|images_per_second|seconds_per_\w+)": [\d.e+-]+')
-LEFT_OUT = ("tensorboard", "engines")
+# The snapshot of a collection has the times of its files.
+LEFT_OUT = ("tensorboard", "engines", "collection.safetensors")
 LOCKS = re.compile(r".*\.lock|lock|.*\.sqlite-(wal|shm)")
 
 

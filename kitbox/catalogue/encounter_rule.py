@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its parts when they are first used
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from kitbox.errors import counted
 from kitbox.records import Integers, Strings, strings
@@ -92,8 +91,9 @@ def encounters_of(
         [*near.tolist(), *((group[0], row) for group in groups for row in group[1:])],
         dtype=np.int64,
     ).reshape(-1, 2)
-    graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    codes = connected_components(graph, directed=False)[1]
+    sparse = scipy.sparse
+    graph = sparse.coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    codes = sparse.csgraph.connected_components(graph, directed=False)[1]
     return Encounters(
         codes=np.asarray(codes, dtype=np.int64),
         by_name=int(named.sum()),

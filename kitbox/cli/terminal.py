@@ -229,12 +229,12 @@ def print_scores(scores: "Scores") -> None:
 
 def follow(stage: "Generator[SweepEvent | str, None, Result]") -> Result:
     """Run a stage to its end, show its events, and return its result."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
     console = _console()
     if not (console.is_terminal and is_first()):
         return _follow_in_lines(stage)
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
     width = _columns(sys.stderr) or console.width
     # a bar and the time left of one epoch give way to the figures of a step
     wide = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]

@@ -47,7 +47,7 @@ _SYSTEM_FOLDERS = frozenset(
 _SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 _SYSTEM_NAMES = _SYSTEM_FOLDERS | _SYSTEM_FILES
 # The cache of a workspace that is among the photographs.
-_CACHE = ".kitbox"
+CACHE = ".kitbox"
 # Lists, notes and programs beside photographs: nobody expects an image in them.
 _DOCUMENTS = frozenset((
     ".csv", ".tsv", ".txt", ".json", ".xml", ".md", ".pdf", ".xls", ".xlsx", ".ods", ".doc",
@@ -179,7 +179,7 @@ class FolderScan:
                         self._leave(path, "loop")
                     else:
                         self._walk(path, (target, *real), hidden=False)
-                case "folder" if entry.name != _CACHE:
+                case "folder" if entry.name != CACHE:
                     inner = os.path.join(real[0], entry.name)
                     self._walk(path, (inner, *real), hidden=unseen)
                 case "file":

@@ -18,6 +18,7 @@ from kitbox.competition.holdout import (
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check, image_checks, near_duplicates
 from kitbox.dataset.absent_holdout import AbsentHoldout
+from kitbox.dataset.collection_snapshot import CollectionReading, CollectionSnapshot
 from kitbox.decisions import decision_file
 from kitbox.decisions.decision_list import Decisions
 from kitbox.decisions.image_links import NO_LINKS, Links
@@ -120,15 +121,18 @@ def collect(
     faulty row or unreadable image.
     """
     decided = decision_file.load(workspace.decisions)
-    unknown = competition.images.unknown_label
-    as_listed = lists.read(competition, workspace.boxes, decided)
+    snapshot = CollectionSnapshot(workspace, competition, decided)
+    kept = snapshot.load()
+    as_listed = kept.listed if kept else lists.read(competition, workspace.boxes, decided)
     listed = lists.apply_decisions(as_listed, decided, competition.images)
     new_labels = np.setdiff1d(listed.labelled.labels, as_listed.labelled.labels)
     inspections: dict[Side, Inspection] = {}
     sides: tuple[tuple[Side, ImageSet | None], ...]
     sides = (("labelled", listed.labelled), ("test", listed.test), ("index", listed.index))
     for side, images in sides:
-        if images is not None:
+        if images is not None and kept:
+            inspections[side] = kept.inspection(side, images)
+        elif images is not None:
             inspections[side] = yield from file_index.inspect(
                 images, workspace, keep_truncated=competition.check.keep_truncated
             )
@@ -145,15 +149,19 @@ def collect(
         )
         answers = protocol.possible_answers(answered, test.images, index, competition)
         protocol.refuse_split(answers, competition)
-    units = near_duplicates.split_units(labelled, signatures, competition.holdout)
-    folds = draw_folds(
-        labelled,
-        competition.holdout,
-        unknown,
-        units,
-        by_group=competition.task.within_group,
-        training_only=decided.training_only,
-    )
+    if kept:
+        units, folds = kept.units, kept.folds
+    else:
+        units = near_duplicates.split_units(labelled, signatures, competition.holdout)
+        folds = draw_folds(
+            labelled,
+            competition.holdout,
+            competition.images.unknown_label,
+            units,
+            by_group=competition.task.within_group,
+            training_only=decided.training_only,
+        )
+    drawn = folds
     missing = None
     try:
         holdout = from_folds(folds, labelled, competition, fold)
@@ -162,7 +170,11 @@ def collect(
         holdout = without_queries(labelled)
         missing = AbsentHoldout(labelled, signatures, competition, decided.training_only)
         folds = folds if competition.holdout.folds > 1 else folds.emptied
-    save(folds, labelled, competition, workspace)
+    if not (kept and kept.wrote(workspace.holdout)):
+        save(folds, labelled, competition, workspace)
+        snapshot.save(
+            CollectionReading(listed=as_listed, inspections=inspections, units=units, folds=drawn)
+        )
     return Collection(
         labelled=labelled,
         test=None if test is None else test.images,

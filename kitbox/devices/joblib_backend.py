@@ -1,13 +1,13 @@
-"""Where the work on many files runs: joblib's threads or processes, or a cluster of dask or ray."""
+"""Where the work on many files runs: joblib's threads or processes, or a cluster of dask or ray.
+
+joblib takes a tenth of a second to load, which commands without such work spare.
+"""
 
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any, Literal, get_args
-
-from joblib import Parallel, cpu_count, parallel_config
-from joblib.parallel import ThreadingBackend, get_active_backend
 
 from kitbox.errors import KitboxError, first_line
 
@@ -51,6 +51,8 @@ def open_backend(
         elif backend == "ray":
             _start_ray(address)
         if backend is not None:
+            from joblib import parallel_config
+
             stack.enter_context(parallel_config(backend=backend, **settings))
         yield
 
@@ -72,6 +74,8 @@ def run(calls: Iterable[Any]) -> Iterator[Any]:
 
 
 def _run(calls: Iterable[Any]) -> Iterator[Any]:
+    from joblib import Parallel, cpu_count
+
     backend, jobs = _active()
     if backend.supports_return_generator:
         yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(calls)
@@ -96,6 +100,8 @@ def worker_count() -> int:
 
 def _active() -> tuple[Any, int]:
     """Return the backend of the context, and its number of workers, -1 for one a core."""
+    from joblib.parallel import ThreadingBackend, get_active_backend
+
     backend, jobs = get_active_backend(prefer="threads")
     # without a context it is threads, and joblib's number is 1
     return backend, -1 if jobs is None or isinstance(backend, ThreadingBackend) else jobs

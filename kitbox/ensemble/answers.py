@@ -240,9 +240,8 @@ def pool_folds(folds: Sequence[EnsembleScore]) -> EnsembleScore:
         errors = [fold.evidence["errors"] for fold in scores if "errors" in fold.evidence]
         evidence |= {"errors": pool_errors(errors)} if len(errors) == len(scores) else {}
     individuals = {query: label for s in scores for query, label in s.individuals.items()}
-    by_metric = {name: bootstrap.score(outcome, individuals) for name, outcome in pooled.items()}
     score = LocalScore(
-        scores=Scores(by_metric),
+        scores=Scores(bootstrap.scores(pooled, individuals)),
         outcomes=pooled,
         thresholds=thresholds,
         evidence=evidence,

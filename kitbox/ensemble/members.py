@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -306,7 +306,7 @@ def for_holdout(
     holdout. Raises KitboxError where there is none, and for embeddings that are known to have
     learned from its queries.
     """
-    data = runs.data_digest(collection.require_holdout().train)
+    train = collection.require_holdout().train
     conflict = holdout_conflict(sources, collection)
     if conflict is not None:
         raise KitboxError(
@@ -315,8 +315,10 @@ def for_holdout(
             "--submit' makes a submission without a local score",
         )
 
+    data = cache(lambda: runs.data_digest(train))  # imported embeddings do without it
+
     def checkpoint(named: NamedPlugin) -> Checkpoint:
-        return runs.find(workspace, named, on="holdout", data=data, which=which, fold=fold)
+        return runs.find(workspace, named, on="holdout", data=data(), which=which, fold=fold)
 
     return _members(sources, weights, whitening, workspace, checkpoint)
 
@@ -331,16 +333,16 @@ def for_submission(
     whitening: Whitening = None,
 ) -> list[Member]:
     """Return members for a submission, refitted on all labelled images where they were."""
-    everything = runs.data_digest(collection.labelled)
-    held = runs.data_digest(collection.holdout.train)
+    everything = cache(lambda: runs.data_digest(collection.labelled))
+    held = cache(lambda: runs.data_digest(collection.holdout.train))
 
     def checkpoint(named: NamedPlugin) -> Checkpoint:
         try:
-            return runs.find(workspace, named, on="all", data=everything)
+            return runs.find(workspace, named, on="all", data=everything())
         except KitboxError:  # not refitted: the receipt tells which network it was
             if collection.absent_holdout is not None:
                 raise
-            return runs.find(workspace, named, on="holdout", data=held, which=which)
+            return runs.find(workspace, named, on="holdout", data=held(), which=which)
 
     return _members(sources, weights, whitening, workspace, checkpoint)
 

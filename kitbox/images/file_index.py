@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from joblib import delayed
 from numpy.typing import NDArray
 
 from kitbox.database import checksum, open_database
@@ -64,7 +63,8 @@ class Inspection:
 
     `problems` maps the id of each unreadable image to a message, `problem_kinds` to its kind;
     `truncated` maps a truncated image that is used all the same to a sentence. `stats (n,)` has the
-    columns of ImageStats.
+    columns of ImageStats. It is not `lasting` where the system could not read a file, which may go
+    well the next time.
     """
 
     images: ImageSet
@@ -73,6 +73,7 @@ class Inspection:
     problem_kinds: dict[str, str]
     signatures: Signatures
     stats: StatsTable
+    lasting: bool = True
 
 
 def inspect(
@@ -98,7 +99,7 @@ def inspect(
             for stamp, path in zip(stamps, images.paths, strict=True)
             if stamp not in known
         }
-        read = joblib_backend.run(delayed(_read)(path) for path in fresh.values())
+        read = _read_all([*fresh.values()]) if fresh else ()
         for done, (stamp, record) in enumerate(zip(fresh, read, strict=True), 1):
             known[stamp] = record
             if record.lasting:  # else reading may succeed the next time
@@ -163,6 +164,7 @@ def _inspection(images: ImageSet, records: list[_FileRecord], keep_truncated: bo
             _bytes([summary.thumbnail for summary in summaries], 256),
         ),
         stats=image_stats.stats_table([summary.stats for summary in summaries]),
+        lasting=all(record.lasting for record in records),
     )
 
 
@@ -183,6 +185,13 @@ def _stamp(path: Path) -> str:
     except OSError:
         return f"{readable(str(path))}|"  # never in the index
     return f"{readable(str(path))}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
+
+
+def _read_all(paths: list[Path]) -> Iterator[_FileRecord]:
+    """Yield the record of each file, read on all cores."""
+    from joblib import delayed  # see joblib_backend
+
+    return joblib_backend.run(delayed(_read)(path) for path in paths)
 
 
 def _read(path: Path) -> _FileRecord:

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from joblib import delayed
-
 from kitbox.devices import joblib_backend
 from kitbox.images.preprocessing import Box, UnreadableImageError, box_of
 from kitbox.keypoints import match_cache
@@ -43,6 +41,8 @@ def run_in_threads(
         yield from map(function, given)
         return
     if elsewhere:
+        from joblib import delayed  # see joblib_backend
+
         yield from joblib_backend.run(delayed(function)(one) for one in given)
         return
     waiting: deque[Future[Made]] = deque()

@@ -6,7 +6,7 @@ Bootstrap Methods and their Application, 1997, 3.8; Field and Welsh, 2007). With
 the interval is too narrow.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -31,17 +31,37 @@ def score(outcome: Outcome, individuals: Mapping[str, str]) -> Score:
     the same, so that two runs give the same interval. Raises KitboxError where the metric counts
     none of the queries.
     """
+    return scores({"": outcome}, individuals)[""]
+
+
+def scores(outcomes: Mapping[str, Outcome], individuals: Mapping[str, str]) -> dict[str, Score]:
+    """Return the `score` of each outcome by its name; those of the same queries share the draws."""
+    values = {name: _value(outcome) for name, outcome in outcomes.items()}
+    groups: dict[tuple[bytes, bool], list[str]] = {}
+    for name, outcome in outcomes.items():
+        key = outcome.query_ids.tobytes(), outcome.with_replacement
+        groups.setdefault(key, []).append(name)
+    intervals: dict[str, tuple[float, float]] = {}
+    for (_, with_replacement), names in groups.items():
+        clusters = number_individuals(outcomes[names[0]].query_ids, individuals)
+        drawn = _draw([outcomes[name].over for name in names], clusters, with_replacement)
+        for name, each in zip(names, drawn, strict=True):
+            intervals[name] = _interval(values[name], each, clusters, with_replacement)
+    found = {}
+    for name, outcome in outcomes.items():
+        low, high = intervals[name]
+        found[name] = Score(values[name], max(low, -1.0), min(high, 1.0), len(outcome.query_ids))
+    return found
+
+
+def _value(outcome: Outcome) -> float:
     queries = len(outcome.query_ids)
     if not queries:
         raise KitboxError("no query of the holdout has a match in the gallery; nothing to score")
     value = outcome.value
     if np.isnan(value):
         raise KitboxError(f"the metric counts none of the {queries} queries; nothing to score")
-    clusters = number_individuals(outcome.query_ids, individuals)
-    low, high = bootstrap_interval(
-        value, outcome.over, clusters, with_replacement=outcome.with_replacement
-    )
-    return Score(value, max(low, -1.0), min(high, 1.0), queries)
+    return value
 
 
 def number_individuals(query_ids: Strings, individuals: Mapping[str, str]) -> Integers:
@@ -65,9 +85,24 @@ def bootstrap_interval(
     individuals are drawn instead, and their deviations from their median are put about the value
     (the delete-half jackknife: Shao and Wu, 1989; subsampling: Politis and Romano, 1994).
     """
+    [drawn] = _draw([metric], clusters, with_replacement)
+    return _interval(value, drawn, clusters, with_replacement)
+
+
+def _draw(
+    metrics: Sequence[WeightedMetric], clusters: Integers, with_replacement: bool
+) -> list[Numbers]:
+    """Return the value (r,) of each metric in all resamples."""
+    weights = resample_weights(clusters) if with_replacement else half_weights(clusters)
+    blocks = [[metric(block) for metric in metrics] for block in weights]
+    return [np.concatenate(of_metric) for of_metric in zip(*blocks, strict=True)]
+
+
+def _interval(
+    value: float, drawn: Numbers, clusters: Integers, with_replacement: bool
+) -> tuple[float, float]:
     if with_replacement:
-        return percentile_interval(_values(metric, resample_weights(clusters)))
-    drawn = _values(metric, half_weights(clusters))
+        return percentile_interval(drawn)
     low, middle, high = np.percentile(drawn[~np.isnan(drawn)], [2.5, 50, 97.5])
     # m of n drawn deviate √((n - m) / m) times as far as n do
     individuals = int(clusters.max()) + 1
@@ -116,10 +151,6 @@ def _resamples(
     for begin in range(0, RESAMPLES, rows):
         counts = draw(generator, min(rows, RESAMPLES - begin), individuals)
         yield counts[:, clusters].astype(np.float64)
-
-
-def _values(metric: WeightedMetric, weights: Iterator[Numbers]) -> Numbers:
-    return np.concatenate([metric(block) for block in weights])
 
 
 def _half(individuals: int) -> int:

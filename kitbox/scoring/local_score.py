@@ -19,8 +19,7 @@ from kitbox.retrieval.ranking import (
     rank,
     rank_images,
 )
-from kitbox.scoring import metrics, thresholds
-from kitbox.scoring.bootstrap import score
+from kitbox.scoring import bootstrap, metrics, thresholds
 from kitbox.scoring.cluster_cuts import fit_cuts
 from kitbox.scoring.ground_truth import (
     GroundTruth,
@@ -142,7 +141,7 @@ def score_answers(answers: HoldoutAnswers, competition: Competition) -> LocalSco
         evidence["score"] = round(outcomes[competition.metric].value, 6)
     individuals = ground_truth.individual_of
     return LocalScore(
-        scores=Scores({name: score(outcome, individuals) for name, outcome in outcomes.items()}),
+        scores=Scores(bootstrap.scores(outcomes, individuals)),
         outcomes=outcomes,
         thresholds=answers.thresholds,
         evidence=evidence,

@@ -26,7 +26,7 @@ from kitbox.records import (
     strings,
 )
 from kitbox.scoring import metrics
-from kitbox.scoring.bootstrap import score
+from kitbox.scoring.bootstrap import score, scores
 from kitbox.scoring.ground_truth import (
     GroundTruth,
     metric_outcome,
@@ -252,7 +252,7 @@ def _score(answers: _Answers, ground_truth: GroundTruth, competition: Competitio
             ground_truth.query_ids[counted], metrics.recall_at_k(hits, 1)
         )
     individuals = ground_truth.individual_of
-    return Scores({name: score(outcome, individuals) for name, outcome in outcomes.items()})
+    return Scores(scores(outcomes, individuals))
 
 
 def _official_outcome(
