@@ -23,10 +23,11 @@ from kitbox.decisions import decision_file
 from kitbox.embedding import cache, imported_embeddings, vector_files
 from kitbox.ensemble.recipe import Recipe
 from kitbox.errors import KitboxError
+from kitbox.formats import lint, lint_findings
 from kitbox.images import image_stats, preprocessing
 from kitbox.network.checkpoint import read_origin
 from kitbox.records import Embeddings, ImageSet, LabelledImages, Search, strings
-from kitbox.submission import bundle, leaderboard, ledger, lint, receipt
+from kitbox.submission import bundle, leaderboard, ledger, receipt
 from kitbox.training import runs
 from kitbox.training.runs import Run, RunKey
 from kitbox.weights import weight_file
@@ -527,7 +528,7 @@ def _read_submission(_workspace: Workspace, path: Path) -> None:
         findings = lint.lint_file(path, competition, listed)
         for finding in findings:
             _one_line(str(finding))
-        found.append(lint.errors(findings))
+        found.append(lint_findings.errors(findings))
     if all(found):
         raise KitboxError("it has errors in every layout")
 

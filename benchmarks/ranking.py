@@ -34,10 +34,10 @@ KINDS = {
 def run(kind: str, queries: int, gallery: int, dim: int) -> str:
     from kitbox.competition import protocol
     from kitbox.competition.settings import Competition
+    from kitbox.formats import csv_format, lint
     from kitbox.records import Embeddings, ImageSet, strings
     from kitbox.retrieval.neighbour_graph import neighbour_graphs
     from kitbox.retrieval.ranking import apply_thresholds, rank
-    from kitbox.submission import csv_format, lint
 
     generator = np.random.default_rng(0)
 

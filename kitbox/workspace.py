@@ -38,7 +38,7 @@ class Workspace:
 
     @property
     def decisions(self) -> Path:
-        """Decisions of people about images and labels; see `competition.decisions`."""
+        """Decisions of people about images and labels; see `kitbox.decisions`."""
         return self.root / "decisions.csv"
 
     @property

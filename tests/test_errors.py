@@ -7,7 +7,7 @@ import pytest
 from kitbox.boxes.box_import import ImportFinding
 from kitbox.competition.findings import DataFinding
 from kitbox.errors import KitboxError, counted, did_you_mean, more, one_line
-from kitbox.submission.lint import LintFinding
+from kitbox.formats.lint_findings import LintFinding
 
 
 @pytest.mark.parametrize(

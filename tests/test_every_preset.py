@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from kitbox.cli.app import app
 from kitbox.competition import presets, settings
-from kitbox.submission import csv_format
+from kitbox.formats import csv_format
 from kitbox.synthetic import layouts
 from kitbox.workspace import Workspace
 from tests.commands import RUN, run

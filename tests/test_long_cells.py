@@ -13,8 +13,8 @@ from kitbox.competition import folder_scan, image_files, list_entries
 from kitbox.dataset import label_checks
 from kitbox.embedding import vector_tables
 from kitbox.errors import did_you_mean
+from kitbox.formats import csv_format
 from kitbox.plugin.discovery import Terms
-from kitbox.submission import csv_format
 
 PARTS = (
     " ",

@@ -189,7 +189,8 @@ def ensemble(
     """
     from kitbox.ensemble import answers
     from kitbox.ensemble.ensemble import Ensemble
-    from kitbox.submission import csv_format, receipt
+    from kitbox.formats import csv_format
+    from kitbox.submission import receipt
 
     workspace, competition = open_workspace(folder)
     recipe = choose_recipe(names, plugins, combine, workspace, competition)

@@ -51,8 +51,9 @@ def lint(
     """
     from kitbox.competition import lists
     from kitbox.decisions import decision_file
+    from kitbox.formats.lint import lint_file
+    from kitbox.formats.lint_findings import errors
     from kitbox.submission import leaderboard
-    from kitbox.submission.lint import errors, lint_file
 
     workspace, competition = open_workspace(folder)
     earlier = leaderboard.sent_digests(workspace)

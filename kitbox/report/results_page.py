@@ -21,6 +21,7 @@ from kitbox.ensemble.members import Member, MemberSource
 from kitbox.ensemble.recipe import Recipe
 from kitbox.errors import KitboxError
 from kitbox.files import read_text
+from kitbox.formats import csv_format
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import (
@@ -45,7 +46,7 @@ from kitbox.report.query_results import QueryResults
 from kitbox.report.result_tables import MemberResult
 from kitbox.scoring import metrics, pair_similarity
 from kitbox.scoring.local_score import LocalScore
-from kitbox.submission import csv_format, leaderboard, receipt
+from kitbox.submission import leaderboard, receipt
 from kitbox.workspace import Workspace
 
 # Confused pairs and suspects with pictures, and rows of the table of individuals.

@@ -14,6 +14,8 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError, more
 from kitbox.files import read_text
+from kitbox.formats import csv_format
+from kitbox.formats.csv_format import SubmittedRow
 from kitbox.records import (
     ImageSet,
     Integers,
@@ -34,8 +36,6 @@ from kitbox.scoring.ground_truth import (
     relevance,
 )
 from kitbox.scoring.outcomes import BalancedAccuracy, Mean, MeanOverIndividuals, Outcome
-from kitbox.submission import csv_format
-from kitbox.submission.csv_format import SubmittedRow
 
 TRUTH_COLUMNS = ("image", "label", "individual")
 # The halves of a leaderboard, and the rows that it does not score, by their names at Kaggle.

@@ -19,6 +19,7 @@ from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.neighbour_table import all_images
 from kitbox.ensemble.open_set import UnknownModel
 from kitbox.errors import KitboxError, counted
+from kitbox.formats import csv_format, lint, lint_findings
 from kitbox.fusion.fused_graphs import fuse_test
 from kitbox.fusion.fusion_model import FusionModel
 from kitbox.records import Progress, Ranking, Search, Strings, rows_of
@@ -30,7 +31,6 @@ from kitbox.retrieval.ranking import (
 )
 from kitbox.scoring import pair_similarity, thresholds
 from kitbox.scoring.cluster_cuts import fit_cut_share
-from kitbox.submission import csv_format, lint
 
 # Answers of each query that are kept beside the similarities of all pairs.
 _BEST_PAIRS = 20
@@ -141,7 +141,7 @@ def make_submission(
         ranking = reorder(ranking, protocol.query_ids(collection.searches, test))
         text = csv_format.write(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
-    errors = lint.errors(findings)
+    errors = lint_findings.errors(findings)
     if errors:
         raise KitboxError(f"the submission would be refused: {errors[0]}")
     return Submission(

@@ -19,10 +19,11 @@ from kitbox.competition import lists
 from kitbox.competition.settings import Competition
 from kitbox.decisions import decision_file
 from kitbox.errors import KitboxError, more
-from kitbox.submission import leaderboard, ledger, lint
+from kitbox.formats import lint, lint_findings
+from kitbox.formats.lint_findings import LintFinding
+from kitbox.submission import leaderboard, ledger
 from kitbox.submission.kaggle import Kaggle, KaggleError, KaggleSubmission, one_line
 from kitbox.submission.leaderboard import Attempt, SubmissionStatus
-from kitbox.submission.lint import LintFinding
 from kitbox.workspace import Workspace
 
 # A stage that yields lines for people and returns Kaggle's number of the submission.
@@ -358,7 +359,7 @@ def _load_checked(
         )
     listed = lists.read(competition, decisions=decision_file.load(workspace.decisions))
     findings = lint.lint_file(file, competition, listed)
-    errors = lint.errors(findings)
+    errors = lint_findings.errors(findings)
     if errors:
         raise KitboxError(
             f"{file} {errors[0]}{more(len(errors) - 1, 'more')}; fix the plugins or settings "

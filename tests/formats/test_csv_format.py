@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as arrays
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
+from kitbox.formats import csv_format
+from kitbox.formats.csv_format import CsvField, CsvRow, read_rows, split_words
 from kitbox.records import strings
-from kitbox.submission import csv_format
-from kitbox.submission.csv_format import CsvField, CsvRow, read_rows, split_words
 from tests.circle import competition, ranking_of
 
 ROWS = {

@@ -1,0 +1,1 @@
+"""CSV files of submissions: written, read, and checked as a leaderboard would."""
