@@ -74,7 +74,8 @@ def embedding_steps(paths: list[Path], given: argparse.Namespace, folder: Path) 
     def decode() -> None:
         for path in paths:
             with preprocessing.open_image(path) as image:
-                preprocessing.to_rgb(preprocessing.load_upright(image, partial=True))
+                preprocessing.load(image, partial=True)
+                preprocessing.to_rgb(image)
 
     def read_prepared() -> None:
         pixels = np.empty((*size, 3), dtype=np.uint8)
