@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from kitbox.errors import KitboxError, PeerError, counted
+from kitbox.errors import KitboxError, PeerError, counted, first_line
 
 # How long a process waits for the others. The first scores the holdout alone, which may take long;
 # a process that ended is noticed at once, not after this time.
@@ -106,8 +106,18 @@ def _started(environment: Mapping[str, str]) -> tuple[str, Processes] | None:
 
 
 def _interactive(environment: Mapping[str, str]) -> bool:
-    # the shells in which lightning-fabric leaves SLURM's variables unread
-    return environment.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    """Return whether this process is one that a user has typed in a shell of SLURM.
+
+    That of salloc is a job called "interactive", also for what srun then starts from it. A shell
+    gives each command a process group of its own; what srun starts is in the group of its task.
+    """
+    named = environment.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    return named and environment.get("SLURM_TASK_PID") != str(_process_group())
+
+
+def _process_group() -> int | None:
+    group = getattr(os, "getpgrp", None)  # Windows has neither such groups nor SLURM
+    return None if group is None else int(group())
 
 
 def _in_srun(environment: Mapping[str, str]) -> bool:
@@ -126,7 +136,6 @@ def build_fabric(
     import logging
 
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it logs the precision
@@ -141,16 +150,34 @@ def build_fabric(
     if several:
         strategy = DDPStrategy(timeout=TIMEOUT, find_unused_parameters=unused_weights)
     given: Any = precision
-    # fabric itself takes a SLURM job of one task for one process, whatever its devices are
-    plugins: list[Any] = [LightningEnvironment()] if _started(os.environ) is None else []
     return Fabric(
         accelerator=device,
         devices=processes.devices,
         num_nodes=processes.nodes,
         strategy=strategy,
         precision=given,
-        plugins=plugins,
+        plugins=[_cluster_environment()],
     )
+
+
+def _cluster_environment() -> Any:
+    """Return who starts processes and numbers them, as lightning-fabric calls it.
+
+    Left to itself it takes a SLURM job of one task for one process, whatever its devices are, and
+    tasks that srun has started from salloc for processes that know nothing of each other.
+    """
+    started = _started(os.environ)
+    if started is None:
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+        return LightningEnvironment()
+    if started[0] == "torchrun":
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+        return TorchElasticEnvironment()
+    from kitbox.devices.slurm_step import SlurmStep
+
+    return SlurmStep()
 
 
 @contextmanager
@@ -168,7 +195,7 @@ def together(processes: Processes, device: str) -> Iterator[None]:
     _end_with_starter()
     import torch.distributed as distributed
 
-    build_fabric(processes, device, "32-true").launch()
+    _meet(processes, device)
     try:
         yield
         distributed.barrier()  # none ends before all have come to the end
@@ -183,6 +210,27 @@ def together(processes: Processes, device: str) -> Iterator[None]:
                 fix="run the same command again; it goes on with what is finished",
             ) from error
         raise
+
+
+def _meet(processes: Processes, device: str) -> None:
+    """Start the processes, and connect them with each other."""
+    from kitbox.devices.slurm_step import SlurmStep
+
+    fabric = build_fabric(processes, device, "32-true")
+    starter = fabric.strategy.cluster_environment
+    if isinstance(starter, SlurmStep):
+        starter.wait_for_first()
+    try:
+        fabric.launch()
+    except RuntimeError as error:
+        if not _is_lost(error):
+            raise
+        raise KitboxError(
+            f"the {processes.world} processes do not come together at "
+            f"{starter.main_address}, port {starter.main_port} ({first_line(error)})",
+            fix="set MASTER_PORT to a port that is free there, or see 'Several devices and "
+            "machines' in docs/scale.md",
+        ) from error
 
 
 def _disconnect() -> None:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -141,8 +140,7 @@ def test_a_started_process_ends_with_the_killed_one_that_started_it() -> None:
 def test_an_interruption_stays_one_though_another_process_ended_before(
     raised: BaseException, expected: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started = SimpleNamespace(launch=lambda: None)
-    monkeypatch.setattr(launch, "build_fabric", lambda *_: started)
+    monkeypatch.setattr(launch, "_meet", lambda *_: None)
     monkeypatch.setattr(launch, "_first_to_fail", lambda: False)
     with pytest.raises(expected), together(Processes(2), "cpu"):
         raise raised
