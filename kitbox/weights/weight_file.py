@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import tarfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -73,13 +74,11 @@ def _read(path: Path) -> Any:
         # not the path, by whose suffix torch chooses a reader
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a damaged file makes torch do
-            try:
-                return torch.load(file, map_location="cpu", weights_only=True)
-            except pickle.UnpicklingError:  # it holds settings and the like beside tensors
-                file.seek(0)
-                return torch.load(
-                    file, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ALONE
-                )
+            # torch's own unpickler of tensors alone refuses the settings that files hold beside
+            # them, and searches a long message about a damaged one for seconds
+            return torch.load(
+                file, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ALONE
+            )
     except Exception as error:  # each format has its own errors; they mean the same to a user
         damaged = (
             isinstance(error, SafetensorError | EOFError)
@@ -111,7 +110,8 @@ def _no_weights(path: Path, begin: bytes) -> tuple[str, str] | None:
         (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")
     ):
         return "compressed", "unpack it"
-    if begin[257:262] == b"ustar":
+    # torch reads archives of its first releases too, and unpacks them
+    if begin[257:262] == b"ustar" or (begin[0] and tarfile.is_tarfile(path)):
         return "an archive (tar)", "unpack it"
     return _no_torch_file(path) if begin[:2] == b"PK" else None
 
@@ -152,8 +152,15 @@ class _TensorUnpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         rebuilds = module == "torch._utils" and name in _REBUILDS
-        known = rebuilds or (module, name) in _PLAIN
-        return super().find_class(module, name) if known else _StandIn
+        if rebuilds or (module, name) in _PLAIN or (module == "torch" and _is_number_type(name)):
+            return super().find_class(module, name)
+        return _StandIn
+
+
+def _is_number_type(name: str) -> bool:
+    import torch
+
+    return isinstance(getattr(torch, name, None), torch.dtype | torch.qscheme)
 
 
 def _load_tensors(file: Any, **options: Any) -> Any:
@@ -164,12 +171,15 @@ def _load_tensors(file: Any, **options: Any) -> Any:
 _TENSORS_ALONE = SimpleNamespace(
     __name__="tensors alone", Unpickler=_TensorUnpickler, load=_load_tensors
 )
-_REBUILDS = {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"}
+_REBUILDS = {
+    *("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"),
+    *("_rebuild_qtensor", "_rebuild_parameter"),
+}
 _PLAIN = {
     ("collections", "OrderedDict"),
     ("torch", "Size"),
     ("torch.nn.parameter", "Parameter"),
-    *(("torch", name) for name in ("float32", "float16", "bfloat16", "float64", "int64", "int32")),
+    ("torch.storage", "UntypedStorage"),
 }
 
 

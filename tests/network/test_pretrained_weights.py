@@ -4,6 +4,7 @@ import argparse
 import io
 import os
 import re
+import tarfile
 import tracemalloc
 import warnings
 import zipfile
@@ -408,6 +409,46 @@ def test_quantised_weights_are_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(KitboxError, match=r"quantised: conv_stem.weight holds whole numbers"):
         pretrained_weights.load(backbone(), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint16, torch.bool, torch.float8_e4m3fn])
+def test_numbers_of_every_type_are_read_beside_settings_of_any_class(
+    tmp_path: Path, kind: torch.dtype
+) -> None:
+    tensor = torch.tensor([0.0, 1.0, 2.0]).to(kind)
+    torch.save({"state_dict": {"a": tensor}, "settings": Path("a")}, tmp_path / "w.pth")
+    ((_, found),) = pretrained_weights.networks_in(tmp_path / "w.pth")
+    assert found["a"].tolist() == tensor.tolist()
+
+
+def test_a_long_name_in_a_damaged_file_is_not_searched_by_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # torch looks for known reasons in its message, which takes seconds for a name of 25 kB
+    name = b"x" * 25_000
+    called = b"\x80\x02X" + len(name).to_bytes(4, "little") + name + b")R."
+    torch.save({"a": ZERO}, tmp_path / "sound.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "sound.pth") as sound,
+        zipfile.ZipFile(tmp_path / "w.pth", "w") as archive,
+    ):
+        for member in sound.namelist():
+            archive.writestr(member, called if "data.pkl" in member else sound.read(member))
+    monkeypatch.setattr(torch.serialization, "_weights_only_unpickler", None)
+    with pytest.raises(KitboxError, match=r"w\.pth cannot be read: 'str' object is not callable"):
+        pretrained_weights.networks_in(tmp_path / "w.pth")
+
+
+def test_an_archive_of_torchs_first_releases_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("storages"))
+    head = bytearray(path.read_bytes())
+    head[257:265], head[148:156] = bytes(8), b" " * 8  # of a format without a name
+    head[148:156] = b"%06o\0 " % sum(head[:512])
+    path.write_bytes(head)
+    with pytest.raises(KitboxError, match=r"it is an archive \(tar\); unpack it"):
+        pretrained_weights.networks_in(path)
 
 
 def test_archives_and_folders_are_called_what_they_are(tmp_path: Path) -> None:
