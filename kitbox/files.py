@@ -1,9 +1,10 @@
-"""Atomic writes, durable appends, access at an offset, and digests of content.
+"""Atomic and durable writes, access at an offset, and digests of content.
 
 Calls that only some systems have stand here and nowhere else.
 """
 
 import codecs
+import errno
 import hashlib
 import json
 import math
@@ -45,6 +46,8 @@ _KNOWN_DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
 _SETTLED = 100_000_000
 # In a folder of `changed_together`: the digests of the files as they were.
 _BEFORE = "before.json"
+# Where a folder cannot be synced: it may not be listed, or its file system has no such call.
+_UNSYNCED = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP)
 _SEAL = b"kitbox sha256 "
 _SEAL_BYTES = len(_SEAL) + 32
 
@@ -84,9 +87,20 @@ def session_digest(path: Path) -> str:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write; on success it is synced and renamed to `path`.
 
-    Whatever goes wrong, `path` keeps its old content and no partial file stays; that of a killed
-    process is removed by the next one that writes to the folder.
+    On return the file with its name is on the disk, so that one written later cannot be there
+    without it. Whatever goes wrong before, `path` keeps its old content and no partial file stays;
+    that of a killed process is removed by the next one that writes to the folder.
     """
+    try:
+        with _replacement(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+@contextmanager
+def _replacement(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """Yield what `atomic_file` yields; raises OSError."""
     temporary: Path | None = None
     try:
         _prepare(path.parent)
@@ -95,10 +109,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         _sync(temporary)
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+        sync_folder(path.parent)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -117,9 +130,10 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder to fill; on success it is renamed to `path`.
+    """Yield a temporary folder to fill with files; on success it is renamed to `path`.
 
-    If another process has created `path` meanwhile, its folder stays: both have the same content.
+    On return it is on the disk, whole. If another process has created `path` meanwhile, its folder
+    stays: both have the same content.
     """
     temporary: Path | None = None
     try:
@@ -128,12 +142,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for file in temporary.iterdir():
             _sync(file)
+        sync_folder(temporary)
         temporary.chmod(0o755)
         try:
             temporary.rename(path)
         except OSError:
             if not path.is_dir():  # else another process was first
                 raise
+        sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -180,6 +196,7 @@ def complete(stage: Path) -> bool:
     try:
         for file in files:
             file.replace(stage.parent / file.name)
+        sync_folder(stage.parent)
         shutil.rmtree(stage)
     except OSError as error:
         raise cannot_write(stage, error) from error
@@ -198,11 +215,29 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def create_folder(folder: Path) -> None:
-    """Create a folder with those above it; raises KitboxError where that cannot be."""
+    """Create a folder with those above it, whose names are then on the disk.
+
+    Raises KitboxError where that cannot be.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _create(folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync a folder, so that the names in it are as durable as the bytes of files."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    try:
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        if error.errno not in _UNSYNCED:
+            raise
 
 
 def sweep(folder: Path) -> list[str]:
@@ -365,27 +400,23 @@ def _whole_number(text: str) -> int:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append a line to a file, created where missing, and sync both it and its folder.
+    """Append a line to a file, created where missing; it is on the disk when this returns.
 
-    Raises OSError if the line cannot be written; the file is then unchanged. Two processes must not
-    append at once.
+    Raises OSError if the line cannot be written; the file is then unchanged. The file is written
+    anew: of a line that is appended in place a part may be left when power is lost, and the part of
+    a row is another row. Two processes must not append at once.
     """
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _BINARY, 0o644)
+    path = path.resolve()  # a link stays a link
     try:
-        size = os.lseek(file, 0, os.SEEK_END)
-        # a crash or an editor may have left the last line without a line feed
-        if size and _last_byte(file) != b"\n":
-            line = b"\n" + line
-        try:
-            while line:
-                line = line[os.write(file, line) :]
-            os.fsync(file)
-        except OSError:
-            os.ftruncate(file, size)
-            raise
-    finally:
-        os.close(file)
-    _sync_folder(path.parent)
+        before, mode = path.read_bytes(), path.stat().st_mode & 0o7777
+        if not os.access(path, os.W_OK):  # which its name does not need
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    except FileNotFoundError:
+        before, mode = b"", 0o644
+    # an editor may have left the last line without a line feed
+    between = b"\n" if before and not before.endswith(b"\n") else b""
+    with _replacement(path, mode) as temporary:
+        temporary.write_bytes(before + between + line)
 
 
 def open_positioned(path: Path, *, write: bool = False) -> int:
@@ -421,11 +452,22 @@ def write_at(file: int, data: memoryview, offset: int) -> int:
 
 def _prepare(folder: Path) -> None:
     """Create a folder, and sweep it the first time that this process writes to it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _create(folder)
     if folder not in _SWEPT:
         _SWEPT.add(folder)
         with suppress(OSError):  # a folder may be written to and not be listed
             sweep(folder)
+
+
+def _create(folder: Path) -> None:
+    """Create a folder with those above it, whose names are then on the disk."""
+    new, above = [], folder
+    while not above.exists():
+        above = above.parent
+        new.append(above)
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in new:
+        sync_folder(each)
 
 
 def _prefix(path: Path) -> str:
@@ -472,22 +514,6 @@ def _is_running(pid: int, start: int) -> bool:
     return True
 
 
-def _last_byte(file: int) -> bytes:
-    os.lseek(file, -1, os.SEEK_END)
-    return os.read(file, 1)
-
-
 def _sync(path: Path) -> None:
     with path.open("r+b") as file:  # Windows syncs only what may be written
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync a folder, so that the name of a new file is as durable as its bytes."""
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

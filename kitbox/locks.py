@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from kitbox.errors import KitboxError, KitboxWarning, cannot_write
+from kitbox.files import create_folder
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # filelock warns where Python itself has no locks
@@ -35,7 +36,7 @@ def lock(path: Path, held: str | None = None) -> Iterator[None]:
     says so.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        create_folder(path.parent)
         taken = _acquire(path, -1 if held is None else 0)
     except Timeout as error:
         raise HeldError(str(held)) from error

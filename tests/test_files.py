@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 import subprocess
 import sys
 import textwrap
@@ -372,3 +373,54 @@ def test_a_sealed_file_that_changed_is_told(tmp_path: Path) -> None:
             files.read_sealed(path)
     path.write_bytes(b"of an earlier release")
     assert files.read_sealed(path) == b"of an earlier release"
+
+
+def test_a_line_is_appended_whole_to_what_a_link_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, linked = tmp_path / "shared" / "decisions.csv", tmp_path / "decisions.csv"
+    file.parent.mkdir()
+    file.write_bytes(b"decision,subject\ndrop,a.png")  # an editor left no line feed
+    file.chmod(0o660)
+    linked.symlink_to(file)
+    seen = []
+
+    def fsync(_: int) -> None:
+        seen.append(file.read_bytes())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        files.append_line(linked, b"drop,b.png\n")
+    whole = b"decision,subject\ndrop,a.png\ndrop,b.png\n"
+    # before its name is changed, and with it
+    assert seen == [b"decision,subject\ndrop,a.png", whole]
+    assert linked.is_symlink()
+    assert file.read_bytes() == whole
+    assert file.stat().st_mode & 0o777 == 0o660
+    assert [path.name for path in file.parent.iterdir()] == ["decisions.csv"]
+
+
+def test_no_line_is_appended_to_a_file_that_its_user_has_made_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ledger.jsonl"
+    file.write_bytes(b"{}\n")
+    monkeypatch.setattr(os, "access", lambda path, mode: not (path == file and mode == os.W_OK))
+    with pytest.raises(PermissionError, match="Permission denied"):
+        files.append_line(file, b"{}\n")
+    assert file.read_bytes() == b"{}\n"
+
+
+def test_a_folder_that_cannot_be_synced_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def no_folders(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", no_folders)
+    files.write_text(tmp_path / "new" / "a.txt", "a")
+    assert (tmp_path / "new" / "a.txt").read_text() == "a"

@@ -21,7 +21,7 @@ from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.competition.folder_scan import IMAGE_SUFFIXES
 from kitbox.competition.image_files import photograph_of
 from kitbox.errors import KitboxError, readable
-from kitbox.files import atomic_file
+from kitbox.files import atomic_file, create_folder, sync_folder
 
 # Characters of a link's name: those that no system, list or spreadsheet takes for something else.
 _ODD = re.compile(r"[^\w.-]+")
@@ -51,7 +51,7 @@ def link(root: Path, folder: Path, name: str = "") -> str:
             "a second time",
             fix="give a workspace outside the photographs",
         )
-    root.mkdir(parents=True, exist_ok=True)
+    create_folder(root)
     path = _free(root, name or real.name)
     _symlink(path, real)
     return path.name
@@ -74,7 +74,7 @@ def link_files(root: Path, folder: Path, files: Iterable[Path]) -> None:
             continue
         way = [path, *path.parents]
         outermost = next(each for each in reversed(way) if each not in (target, *target.parents))
-        root.mkdir(parents=True, exist_ok=True)
+        create_folder(root)
         made = _free(root, outermost.name)
         _symlink(made, outermost)
         known |= {outermost: made.name, _real(outermost): made.name}
@@ -131,7 +131,7 @@ def copy(
     one: of the rows or of the other `individuals`.
     """
     _refuse_shared_folders({row.individual for row in rows}, individuals)
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder(folder)
     found, there = [], 0
     for row in rows:
         file = root / photograph_of(row.image)
@@ -204,6 +204,7 @@ def _links(root: Path) -> list[Path]:
 def _symlink(path: Path, target: Path) -> None:
     try:
         path.symlink_to(target, target_is_directory=target.is_dir())
+        sync_folder(path.parent)
     except OSError as error:  # Windows without its developer mode; a disk without links
         raise KitboxError(
             f"cannot link {target} as {path}: {error.strerror or error}",

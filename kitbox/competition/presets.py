@@ -23,7 +23,7 @@ from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListSurvey
 from kitbox.competition.settings import Competition, ImageSettings
 from kitbox.errors import KitboxError, did_you_mean, more, readable
-from kitbox.files import write_text
+from kitbox.files import create_folder, write_text
 from kitbox.value import explain
 from kitbox.workspace import SETTINGS, Workspace
 
@@ -173,8 +173,8 @@ class NewWorkspace:
 
     def save(self) -> None:
         """Write the settings and the folders."""
-        self.workspace.plugins.mkdir(parents=True, exist_ok=True)
-        self.workspace.submissions.mkdir(exist_ok=True)
+        for folder in (self.workspace.plugins, self.workspace.submissions):
+            create_folder(folder)
         ignored = self.workspace.root / ".gitignore"
         if not ignored.exists():
             write_text(

@@ -72,7 +72,6 @@ def _append(path: Path, decisions: Sequence[Decision]) -> None:
     signed = any(decision.by or decision.time for decision in decisions)
     empty = not path.exists() or not read_text(path).strip()
     if empty:
-        path.write_bytes(b"")
         names = list(COLUMNS if signed else _PLAIN)
     else:
         next(tables.read_rows(path, COLUMNS[:3]), None)  # raises where a column is missing
@@ -89,7 +88,11 @@ def _append(path: Path, decisions: Sequence[Decision]) -> None:
             _widen(path, missing)
             names += missing
     rows = [_row([_cells(decision).get(name, "") for name in names]) for decision in decisions]
-    append_line(path, "".join([*([_row(names)] if empty else []), *rows]).encode())
+    text = "".join([_row(names), *rows] if empty else rows)
+    if empty and path.exists():  # blank lines, which would stand before the header
+        _rewrite(path, text)
+    else:
+        append_line(path, text.encode())
 
 
 def _widen(path: Path, names: Sequence[str]) -> None:

@@ -15,7 +15,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from kitbox.errors import KitboxError, cannot_write
-from kitbox.files import atomic_folder, digest_of, digest_of_file, read_json, session_digest
+from kitbox.files import (
+    atomic_folder,
+    create_folder,
+    digest_of,
+    digest_of_file,
+    read_json,
+    session_digest,
+)
 from kitbox.records import Embeddings, Floats, Strings, strings
 from kitbox.workspace import Workspace
 
@@ -206,7 +213,7 @@ class UnfinishedSet:
             raise cannot_write(self._file or self.folder, error) from error
 
     def _new_file(self) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        create_folder(self.folder)
         for other in self.folder.parent.iterdir():
             with suppress(OSError):
                 times = [each.stat().st_mtime for each in (other, *other.iterdir())]

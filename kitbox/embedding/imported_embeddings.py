@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ from kitbox.files import (
     digest_of_file,
     read_json,
     session_digest,
+    sync_folder,
     write_text,
 )
 from kitbox.records import Embeddings, Floats, ImageSet, Progress, Strings, rows_of, strings
@@ -40,6 +42,8 @@ LearnedFrom = Literal["nothing", "labelled", "images", "unknown"]
 
 # A row of smaller length has no direction.
 _LEAST_LENGTH = 1e-30
+# Behind the name of a hidden folder: of embeddings that are whole, and of those that they replace.
+_NEW, _OLD = ".new", ".old"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -216,6 +220,9 @@ class ImportReport:
 
 def names(workspace: Workspace) -> list[str]:
     """Return the names of all imported embeddings, sorted."""
+    for old in workspace.imported.glob(f".*{_OLD}"):
+        with suppress(OSError):  # another process does it, or the folder cannot be written to
+            _replace(old.name[1 : -len(_OLD)], workspace)
     return sorted(path.parent.name for path in workspace.imported.glob("[!.]*/manifest.json"))
 
 
@@ -373,7 +380,7 @@ def save(
             f"{files[0].path} has {counted(dim, 'number')} for each image; an embedding has several"
         )
     target = workspace.imported / name
-    beside, replaced = (workspace.imported / f".{name}.{state}" for state in ("new", "old"))
+    beside, replaced = (workspace.imported / f".{name}{state}" for state in (_NEW, _OLD))
     for left in (beside, replaced):
         shutil.rmtree(left, ignore_errors=True)
     _ignore_folder(workspace)
@@ -406,16 +413,32 @@ def save(
             (folder / "manifest.json").write_text(text, encoding="utf-8")
         if target.exists():  # it stays whole until the new one can take its place
             target.rename(replaced)
-        beside.rename(target)
-        shutil.rmtree(replaced, ignore_errors=True)
+            _replace(name, workspace)
+        else:
+            beside.rename(target)
+            sync_folder(workspace.imported)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if target.exists() or not replaced.exists():
+            shutil.rmtree(beside, ignore_errors=True)
     return ImportReport(
         embeddings=load(name, workspace),
         rows=rows.read,
         foreign=tuple(rows.foreign),
         missing=tuple(side for side, ids in needed.items() if not rows.places.keys() & {*ids}),
     )
+
+
+def _replace(name: str, workspace: Workspace) -> None:
+    """Put new embeddings in the place of the old ones, which have left it.
+
+    Where a process ends before it has done so, the next one that asks for names does.
+    """
+    target = workspace.imported / name
+    beside, replaced = (workspace.imported / f".{name}{state}" for state in (_NEW, _OLD))
+    if not target.exists():
+        beside.rename(target)
+        sync_folder(workspace.imported)
+    shutil.rmtree(replaced)
 
 
 def _file_digests(paths: Sequence[Path]) -> dict[str, str]:

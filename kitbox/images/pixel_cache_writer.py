@@ -92,7 +92,7 @@ def _without_stored(planned: CachePlan) -> CachePlan:
 def check_disk_space(workspace: Workspace, planned: CachePlan) -> int:
     """Return the free bytes of the disk; raises KitboxError if the plan does not fit."""
     folder = workspace.pixel_cache
-    folder.mkdir(parents=True, exist_ok=True)
+    files.create_folder(folder)
     free = shutil.disk_usage(folder).free
     if planned.jobs and planned.bytes + _LEFT_FREE > free:
         raise KitboxError(
@@ -225,7 +225,7 @@ class _Writer:
 
     def _shard(self, path: Path) -> int:
         if path not in self._shards:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            files.create_folder(path.parent)
             self._shards[path] = files.open_positioned(path, write=True)
         return self._shards[path]
 

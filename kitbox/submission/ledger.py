@@ -172,7 +172,6 @@ def append(workspace: Workspace, what: LedgerEvent, submission: str, **fields: A
     line = json.dumps(head | fields, ensure_ascii=False, allow_nan=False) + "\n"
     path = path_of(workspace)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with _lock(workspace):
             append_line(path, line.encode("utf-8", "backslashreplace"))
     except OSError as error:

@@ -384,6 +384,17 @@ def test_a_failed_replacement_keeps_the_old_ones(imported: Workspace) -> None:
     assert {path.name for path in imported.imported.iterdir()} == {".gitignore", "other"}
 
 
+def test_an_interrupted_replacement_is_finished(imported: Workspace) -> None:
+    folder = imported.imported
+    do_import(imported, str(imported.root / "features.npz"), "--name", "second")
+    wanted = (folder / "second" / "manifest.json").read_bytes()
+    (folder / "other").rename(folder / ".other.old")  # here power was lost
+    (folder / "second").rename(folder / ".other.new")
+    assert imported_embeddings.names(imported) == ["other"]
+    assert (folder / "other" / "manifest.json").read_bytes() == wanted
+    assert {path.name for path in folder.iterdir()} == {".gitignore", "other"}
+
+
 @pytest.mark.parametrize("form", ["npz", "npy", "parquet"])
 def test_what_is_exported_is_imported_to_the_same_vectors(imported: Workspace, form: str) -> None:
     if form == "parquet":

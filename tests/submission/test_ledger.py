@@ -98,22 +98,19 @@ def test_a_line_that_is_not_an_entry_is_reported_as_damaged(
 def test_a_full_disk_leaves_the_ledger_as_it_was(workspace: Workspace, monkeypatch) -> None:
     sending(workspace)
     before = ledger.path_of(workspace).read_bytes()
-    written = []
 
-    def half(file: int, data: bytes) -> int:
-        if written:
-            raise OSError(28, "No space left on device")
-        written.append(data)
-        return real(file, data[:9])
+    def half(path: Path, data: bytes) -> int:
+        real(path, data[:9])
+        raise OSError(28, "No space left on device")
 
-    real = os.write
-    monkeypatch.setattr(os, "write", half)
+    real = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(KitboxError, match=r"cannot write .*ledger.jsonl: No space left on device"):
         sending(workspace)
     assert ledger.path_of(workspace).read_bytes() == before
 
 
-@pytest.mark.parametrize(("synced", "name"), [(0, "submission.csv"), (1, "receipt.json")])
+@pytest.mark.parametrize(("synced", "name"), [(0, "submission.csv"), (5, "receipt.json")])
 def test_a_disk_that_fills_up_while_a_submission_is_written_is_told_and_it_is_made_again(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, synced: int, name: str
 ) -> None:
