@@ -1,5 +1,6 @@
 """Decoding of image files into a network's pixels: upright, RGB, cropped and resized."""
 
+import ctypes
 import logging
 import math
 import re
@@ -7,7 +8,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
@@ -17,7 +18,7 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kitbox.competition.folder_scan import INSTALL_HEIF, RAW_SUFFIXES
@@ -76,6 +77,7 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 # The note in `Image.info` on a PNG whose EXIF was left out because its checksum is wrong.
 _DAMAGED_EXIF = "damaged EXIF"
 # The first brands of a HEIF file: those of telephones and cameras, and of libheif.
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF_BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 )
@@ -504,6 +506,8 @@ def _identify(path: Path, source: IO[bytes]) -> Image.Image:
         head = source.read(_HEAD_BYTES)
         source.seek(0)
         formats = (*_FORMATS, *_register_heif()) if _is_heif(head) else _FORMATS
+        if head.startswith(_TIFF_HEADS):
+            _silence_libtiff()
         image = _open(source, head, formats)
     except Image.DecompressionBombError as error:
         what = f"is too large: it has more than the {MAX_PIXELS:,} pixels that are read"
@@ -566,6 +570,19 @@ def _register_heif() -> tuple[str, ...]:
 
     pillow_heif.register_heif_opener(thumbnails=False)
     return ("HEIF",)
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from printing what Pillow raises as an error.
+
+    The handler is that of the library which Pillow is linked to, whichever that is. Windows does
+    not find it there, and its lines stay.
+    """
+    with suppress(OSError, AttributeError):
+        set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
 
 
 def _raw(path: Path) -> UnreadableImageError:

@@ -3,6 +3,7 @@
 import logging
 import os
 import struct
+import sys
 import warnings
 import zlib
 from datetime import UTC, datetime
@@ -212,6 +213,20 @@ def test_what_there_is_of_a_truncated_jpeg_is_read_as_pillow_would(
     assert (pixels == np.asarray(expected)).all()
     if share < 0.9 and not options:
         assert (np.abs(pixels[-1].astype(int) - 128) <= 1).all()  # grey
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the library is a part of Pillow there")
+def test_of_a_damaged_tiff_the_library_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, pixels = tmp_path / "a.tif", np.random.default_rng(0).integers(0, 255, (64, 64, 3))
+    Image.fromarray(pixels.astype(np.uint8)).save(path, compression="tiff_lzw")
+    data = bytearray(path.read_bytes())
+    data[200:400] = b"\xff" * 200
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImageError, match=r"a\.tif"):
+        preprocessing.read(path, (32, 32))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.gif", "a.tif", "a.bmp"])
