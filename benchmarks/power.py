@@ -189,12 +189,14 @@ class Trials:
         count, system = self.moment(drawn), drawn.choice(get_args(FileSystem))
         state = self.disk.state(count, system, drawn)
         found = {path: node for path, node in files_of(state) if not MADE_AGAIN.fullmatch(path)}
-        found |= taking_their_places(state, found)
+        placed = taking_their_places(state, found)
+        found |= placed
         last = max((n for n in self.told.tellings if n < count), default=-1)
         for path in sorted(self.told.of.keys() | found.keys()):
             node = found.get(path)
             content = None if node is None else content_of(node)
-            if content in (allowed := self.told.allowed(path, last, count)):
+            until = len(self.disk.changes) + 1 if path in placed else count
+            if content in (allowed := self.told.allowed(path, last, until)):
                 continue
             if path.startswith(".kitbox/") and None in allowed:  # it was removed, and may be again
                 continue
