@@ -97,7 +97,7 @@ def train(
     """
     find_workspace(folder)  # a command outside of one has its answer before torch is loaded
     from kitbox.devices.launch import together
-    from kitbox.devices.process_group import first_ahead
+    from kitbox.devices.process_group import check_common_folder, first_ahead
     from kitbox.network import inference
     from kitbox.training import transfer
     from kitbox.training.context import TrainOptions, TrainSetup
@@ -126,6 +126,7 @@ def train(
             plugins = load_plugins([add_settings(name, changes) for name in names], workspace)
             for named in plugins:
                 measure_plugin(named)  # each network runs, before the first is trained
+        check_common_folder(workspace.runs, "training")
         for number, named in product(parse_folds(fold, competition), plugins):
             if number not in setups:
                 with first_ahead():

@@ -186,8 +186,9 @@ def together(processes: Processes, device: str) -> Iterator[None]:
 
     Of those that fail, the first raises its error; the others raise PeerError, which is not shown.
     An interruption, as by Ctrl-C, is raised as it is. Where a process ends without a word, as by
-    `kill -9`, one of the others raises a KitboxError, unless it was the first one. What `--devices`
-    has started ends with the process that has started it.
+    `kill -9`, one of the others raises a KitboxError; where it was the first one, or its machine is
+    gone, one of each other machine does. What `--devices` has started ends with the process that
+    has started it.
     """
     if processes.world == 1:
         yield
@@ -195,15 +196,22 @@ def together(processes: Processes, device: str) -> Iterator[None]:
     _end_with_starter()
     import torch.distributed as distributed
 
-    _meet(processes, device)
+    elsewhere = _meet(processes, device)
     try:
         yield
         distributed.barrier()  # none ends before all have come to the end
         atexit.register(_disconnect)
     except Exception as error:
-        if not _first_to_fail():
+        earlier, lost = _earlier_failures(), isinstance(error, RuntimeError) and _is_lost(error)
+        if earlier is None and elsewhere and lost:
+            raise KitboxError(
+                "the first process has ended, or its machine cannot be reached",
+                fix="look for its message there, and run the same command again; it goes on with "
+                "what is finished",
+            ) from error
+        if earlier != 0:
             raise PeerError("another process of this command has failed") from error
-        if isinstance(error, RuntimeError) and _is_lost(error):
+        if lost:
             raise KitboxError(
                 f"one of the {processes.world} processes has ended, or has not answered for "
                 f"{TIMEOUT.seconds // 60} minutes",
@@ -212,8 +220,11 @@ def together(processes: Processes, device: str) -> Iterator[None]:
         raise
 
 
-def _meet(processes: Processes, device: str) -> None:
-    """Start the processes, and connect them with each other."""
+def _meet(processes: Processes, device: str) -> bool:
+    """Start the processes, and connect them with each other.
+
+    Returns whether this is the first process of a machine that is not the first one.
+    """
     from kitbox.devices.slurm_step import SlurmStep
 
     fabric = build_fabric(processes, device, "32-true")
@@ -231,6 +242,7 @@ def _meet(processes: Processes, device: str) -> None:
             fix="set MASTER_PORT to a port that is free there, or see 'Several devices and "
             "machines' in docs/scale.md",
         ) from error
+    return bool(fabric.node_rank > 0 and fabric.local_rank == 0)
 
 
 def _disconnect() -> None:
@@ -266,18 +278,18 @@ def _watch(starter: int) -> None:
     os._exit(1)
 
 
-def _first_to_fail() -> bool:
-    """Return whether no other process has failed before.
+def _earlier_failures() -> int | None:
+    """Count a failure, and return how many there were before.
 
-    It is False where the first process, which keeps the count, is gone.
+    It is None where the count is gone with the first process, or torchrun on its machine.
     """
     import torch.distributed as distributed
 
     try:
         store = distributed.distributed_c10d._get_default_store()
-        return int(store.add("kitbox/failed", 1)) == 1
+        return int(store.add("kitbox/failed", 1)) - 1
     except (RuntimeError, ValueError):
-        return False
+        return None
 
 
 def _is_lost(error: RuntimeError) -> bool:

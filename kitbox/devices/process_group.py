@@ -3,10 +3,19 @@
 A process alone needs no torch for it.
 """
 
+import platform
+import secrets
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from kitbox.errors import KitboxError, cannot_write
+
+# How long a file of another machine may take until it is seen: NFS keeps a listing for 30 s.
+_SEEN_SECONDS = 60
 
 
 def world_size() -> int:
@@ -65,6 +74,44 @@ def share(value: Any) -> Any:
     values = [value]
     group.broadcast_object_list(values)
     return values[0]
+
+
+def check_common_folder(folder: Path, what: str) -> None:
+    """Raise KitboxError, in all processes, where some do not see what the first writes in a folder.
+
+    `what` names the work that needs it.
+    """
+    if world_size() == 1:
+        return
+    name, first = share((f".seen-{secrets.token_hex(8)}", folder))
+    written = folder / name
+    if rank() == 0:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            written.touch()
+        except OSError as error:
+            raise cannot_write(written, error) from error
+    wait_for_all()
+    blind = [
+        host for host in gather_objects(None if _appears(written) else platform.node()) if host
+    ]
+    if rank() == 0:
+        written.unlink(missing_ok=True)
+    if blind:
+        raise KitboxError(
+            f"{blind[0]} does not see what the first machine writes into {first}",
+            fix=f"put the workspace on a disk that all machines share: {what} needs it",
+        )
+
+
+def _appears(path: Path) -> bool:
+    """Return whether a file is there, or comes into its folder within a minute."""
+    until = time.monotonic() + _SEEN_SECONDS
+    while not path.exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def share_buffers(module: Any) -> None:

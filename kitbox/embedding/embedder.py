@@ -79,10 +79,14 @@ def embed(
         if options.reuse and view not in found:
             embeddings = cache.load(workspace, cache.key(causes), images.image_ids)
             found |= {} if embeddings is None else {view: embeddings}
-    # what another program puts into the cache meanwhile may be there for some processes only
-    absent = [view for view in views if view not in found]
-    wanted = {view for each in process_group.gather_objects(absent) for view in each}
-    missing = [view for view in views if view in wanted]
+    # others may have less: another program fills the cache meanwhile, or they have their own
+    missing = []
+    for view in views:
+        first, *others = process_group.gather_objects(view in found)
+        if not first:
+            missing.append(view)
+        elif not all(others):
+            found[view] = process_group.share(found.get(view))
     if missing and named.plugin.views:
         notice = f"{named.name}: {cost(views, missing, len(images))}"
         yield Progress(f"embed {named.name}", 0, len(images), notice=notice)

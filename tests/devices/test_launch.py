@@ -130,17 +130,29 @@ def test_a_started_process_ends_with_the_killed_one_that_started_it() -> None:
         assert output.read() == ""  # at its end no process holds the pipe
 
 
+GONE = "the first process has ended, or its machine cannot be reached; look for its message there, "
+
+
 @pytest.mark.parametrize(
-    ("raised", "expected"),
+    ("raised", "earlier", "elsewhere", "expected", "message"),
     [
-        (KeyboardInterrupt(), KeyboardInterrupt),
-        (KitboxError("the connection was lost"), PeerError),
+        (KeyboardInterrupt(), 1, False, KeyboardInterrupt, ""),
+        (KitboxError("the connection was lost"), 1, False, PeerError, "another process of this"),
+        (RuntimeError("gloo: reset"), 0, False, KitboxError, "one of the 2 processes has ended, "),
+        (RuntimeError("gloo: reset"), None, False, PeerError, "another process of this command"),
+        (RuntimeError("gloo: reset"), None, True, KitboxError, GONE),
+        (KitboxError("the disk is full"), None, True, PeerError, "another process of this command"),
     ],
+    ids=["interrupted", "second", "first", "same-machine", "other-machine", "own-error"],
 )
-def test_an_interruption_stays_one_though_another_process_ended_before(
-    raised: BaseException, expected: type[BaseException], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(launch, "_meet", lambda *_: None)
-    monkeypatch.setattr(launch, "_first_to_fail", lambda: False)
-    with pytest.raises(expected), together(Processes(2), "cpu"):
+def test_one_of_the_processes_says_why_they_end(
+    raised: BaseException, earlier: int | None, elsewhere: bool, expected: type[BaseException],
+    message: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """An interruption stays one though another process ended before."""
+    monkeypatch.setattr(launch, "_meet", lambda *_: elsewhere)
+    monkeypatch.setattr(launch, "_earlier_failures", lambda: earlier)
+    with pytest.raises(expected) as caught, together(Processes(2), "cpu"):
         raise raised
+    assert type(caught.value) is expected
+    assert str(caught.value).startswith(message)
