@@ -318,7 +318,7 @@ def _build_detector(
     if device == "cpu":
         acceleration.avoid_torch_crashes(detector.pyramid.backbone)
         if precision == "bf16":
-            acceleration.speed_up_depthwise(detector.pyramid.backbone)
+            acceleration.speed_up_training(detector.pyramid.backbone)
     return detector.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

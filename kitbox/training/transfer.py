@@ -269,7 +269,7 @@ def build_on_cpu(training: Training) -> "tuple[TrainedNetwork, tuple[str, ...]]"
     network, notes = _initial_network(plugin, weights.source)
     if training.device == "cpu":
         acceleration.avoid_torch_crashes(network.backbone)
-        acceleration.speed_up_depthwise(network.backbone)
+        acceleration.speed_up_training(network.backbone)
     # mirrored images are individuals of their own, after all others
     copies = 2 if plugin.flip_identities else 1
     trained = TrainedNetwork(network, plugin, np.tile(training_set.counts, copies))

@@ -1,4 +1,4 @@
-"""Acceleration: folded batch norms and float32 depthwise gradients compute the same."""
+"""Acceleration: folded batch norms and faster gradients on a CPU compute the same."""
 
 import copy
 import ctypes
@@ -11,14 +11,16 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from kitbox.network import inference
+from kitbox.network import acceleration, inference
 from kitbox.network.acceleration import (
     Pair,
     avoid_torch_crashes,
     fold_batchnorm,
-    speed_up_depthwise,
+    speed_up_training,
 )
 from kitbox.network.network import Network
 from tests.photographs import tiny
@@ -78,19 +80,119 @@ def test_folded_feature_maps_are_the_same(backbone: str) -> None:
         torch.testing.assert_close(network.pool(pixels), expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv2_100"])
-def test_float32_depthwise_gradients_are_the_same(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    # depthwise and 1x1 convolutions, and activations in place
+    [
+        ("tf_efficientnet_lite0", 16 + 32 + 33),
+        ("mobilenetv2_100", 17 + 34 + 35),
+        ("mobilenetv3_small_100", 11 + 22 + 19),
+    ],
+)
+def test_gradients_of_a_network_are_the_same(name: str, layers: int) -> None:
     torch.manual_seed(0)
-    plain = timm.create_model(name, num_classes=4)
-    fast = timm.create_model(name, num_classes=4)
+    plain = timm.create_model(name, num_classes=4, drop_rate=0)
+    fast = timm.create_model(name, num_classes=4, drop_rate=0)
     fast.load_state_dict(plain.state_dict())
-    assert speed_up_depthwise(fast) >= 16
+    assert speed_up_training(fast) == layers
     assert list(fast.state_dict()) == list(plain.state_dict())
     images = torch.rand(4, 3, 64, 64)
     for model in (plain, fast):
         nn.functional.cross_entropy(model(images), torch.arange(4)).backward()
     for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4)
+
+
+def step(layer: nn.Module, images: torch.Tensor, seen: torch.dtype) -> list[torch.Tensor]:
+    """Return a layer's output, and the gradients of its squares by images and weights."""
+    pixels = images.contiguous(memory_format=torch.channels_last).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=seen == torch.bfloat16):
+        output = layer(pixels)
+    assert output.dtype == seen
+    gradients = torch.autograd.grad(output.double().square().sum(), [pixels, *layer.parameters()])
+    return [output, *gradients]
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("cached", [1, 2**22])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(16, 16, 3, 1, 1, groups=16, bias=False),
+        nn.Conv2d(16, 16, 5, 1, 2, groups=16, bias=False),
+        nn.Conv2d(16, 16, (5, 7), (2, 1), (2, 3), groups=16, bias=False),
+        nn.Conv2d(16, 16, 3, 2, 1, groups=16, bias=False),
+        nn.Conv2d(16, 16, 3, 1, 3, groups=16, bias=False),  # more padding than it needs
+        nn.Conv2d(16, 16, 3, 1, 2, 2, groups=16, bias=False),
+        Conv2dSame(16, 16, 3, 2, groups=16, bias=False),
+        Conv2dSame(16, 16, 5, 2, groups=16, bias=False),
+        Conv2dSame(16, 16, (3, 5), (2, 1), groups=16, bias=False),
+        Conv2dSame(16, 16, 3, 2, dilation=2, groups=16, bias=False),
+        nn.Conv2d(16, 40, 1, bias=False),
+        nn.Conv2d(16, 8, 1, bias=False),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [(12, 10), (7, 9)])
+def test_a_convolution_and_its_gradients_are_the_same(
+    layer: nn.Module,
+    size: tuple[int, int],
+    cached: int,
+    precision: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With one image at a time and with all; in bfloat16 but for its rounding."""
+    monkeypatch.setattr(acceleration, "_CACHED", cached)
+    torch.manual_seed(0)
+    plain = nn.Sequential(copy.deepcopy(layer), nn.Identity())
+    fast = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    assert speed_up_training(fast) == 1
+    assert type(fast[0]) is not type(layer)
+    images = torch.randn(4, 16, *size)
+    found = step(fast, images, precision)
+    expected = step(plain.double(), images.double(), torch.float64)
+    for one, other in zip(found, expected, strict=True):
+        worst = (one.double() - other).abs().max() / other.abs().max()
+        assert worst < (1e-5 if precision == torch.float32 else 2e-2)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU6, nn.SiLU, nn.Hardswish])
+def test_an_activation_in_place_has_the_same_gradients_without_a_copy(
+    activation: type[nn.Module],
+) -> None:
+    torch.manual_seed(0)
+    images = torch.cat([6 * torch.randn(200), torch.tensor([0.0, 6.0, -3.0, 3.0, float("nan")])])
+    results = []
+    for fast in (False, True):
+        layers = nn.Sequential(activation(inplace=True), nn.Identity())
+        assert speed_up_training(layers) == 1 if fast else True
+        leaf = images.clone().requires_grad_()
+        with Copies() as copies:
+            output = layers(leaf + 0)
+        assert copies.count == (0 if fast else 1)
+        output.square().sum().backward()
+        results.append((output, leaf.grad))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+class Copies(TorchDispatchMode):
+    """Counts the tensors that are copied whole."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten.clone.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_output_of_a_1x1_convolution_may_be_changed_in_place() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(8, 8, 1, bias=False), nn.ReLU6(inplace=True))
+    assert speed_up_training(layers) == 2
+    _, by_images, by_weight = step(layers, torch.randn(2, 8, 5, 5), torch.bfloat16)
+    assert by_images.abs().sum() > 0
+    assert by_weight.abs().sum() > 0
 
 
 @pytest.mark.parametrize(
@@ -108,7 +210,7 @@ def test_gradients_by_a_kernel_that_is_larger_than_the_map(
     images = torch.randn(4, 16, *size, requires_grad=True)
     expected = torch.autograd.grad(plain(images.double()).square().sum(), [images, plain[0].weight])
     fast = copy.deepcopy(plain).float().to(memory_format=torch.channels_last)
-    assert speed_up_depthwise(fast) == 1
+    assert speed_up_training(fast) == 1
     pixels = images.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     found = torch.autograd.grad(fast(pixels).square().sum(), [pixels, fast[0].weight])
     for one, other in zip(found, expected, strict=True):
@@ -118,7 +220,7 @@ def test_gradients_by_a_kernel_that_is_larger_than_the_map(
 def test_depthwise_gradients_have_the_dtype_of_the_weights_under_bfloat16() -> None:
     torch.manual_seed(0)
     model = timm.create_model("mobilenetv2_100", num_classes=4)
-    speed_up_depthwise(model)
+    speed_up_training(model)
     with torch.autocast("cpu", torch.bfloat16):
         loss = model(torch.rand(4, 3, 64, 64)).float().logsumexp(1).sum()
     loss.backward()
