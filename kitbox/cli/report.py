@@ -207,6 +207,7 @@ def look(
     view: ViewOption = None,
     whiten: WhitenOption = None,
     device: DeviceOptions,
+    backend: BackendOptions,
     folder: WorkspaceOption = None,
 ) -> None:
     """Open a local page to look at images and to decide.
@@ -241,7 +242,8 @@ def look(
                 f"give one, as 'kitbox look NAME {given[0]} …'"
             )
     with listen(port) as listening:
-        listed = follow(photographs.load(workspace, competition))
+        with backend.open():
+            listed = follow(photographs.load(workspace, competition))
         session = DecisionSession(workspace, listed, _login_name() if by is None else by)
         embeddings = holdout = None
         threshold = competition.threshold.similarity  # None unless it is fixed

@@ -1,13 +1,18 @@
-"""kitbox look in the workspace of a catalogue: identify's network and answers, if they hold."""
+"""kitbox look: identify's network and answers in a catalogue, and reading on a cluster."""
 
 import csv
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import LocalCluster
 
 from kitbox.catalogue import catalogue_list
 from kitbox.cli import report
+from kitbox.devices import joblib_backend
 from kitbox.errors import KitboxError
 from kitbox.identification import identified_record, network_choice
 from kitbox.identification.network_choice import NetworkChoice
@@ -16,6 +21,7 @@ from kitbox.look.review_items import Review
 from kitbox.workspace import Workspace
 from tests.commands import RUN, run
 from tests.identification.photographed_catalogue import draw_card, draw_catalogue, with_eyes
+from tests.photographs import competition_on_disk
 
 
 class StoppedServer:
@@ -101,6 +107,35 @@ def test_without_a_record_the_network_is_the_one_that_identify_would_take(
     assert report._networks(None, workspace) == []
     told = "without the matching desk: there are no weights; get some\n"
     assert capsys.readouterr().err == told
+
+
+def test_photographs_are_read_on_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: list[Review]
+) -> None:
+    in_this_process: list[bool] = []
+    run_calls = joblib_backend.run
+
+    def recorded(calls: Iterable[Any]) -> Iterable[Any]:
+        in_this_process.append(joblib_backend.shares_memory())
+        return run_calls(calls)
+
+    monkeypatch.setattr(joblib_backend, "run", recorded)
+    workspace, _ = competition_on_disk(tmp_path)
+    indexes = []
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1",
+        dashboard_address=None,
+    ) as cluster:  # fmt: skip
+        elsewhere = ["--backend", "dask", "--address", cluster.scheduler_address]
+        for given in ([], elsewhere):
+            run("look", "--no-browser", "--workspace", str(workspace.root), *given)
+            with closing(sqlite3.connect(workspace.image_index)) as database:
+                indexes.append(set(database.execute("SELECT * FROM looks")))
+            workspace.image_index.unlink()  # so that all are read again
+    assert in_this_process == [True, True, False, False]  # labelled and test photographs
+    assert len(indexes[0]) == 24 + 8
+    assert indexes[0] == indexes[1]
+    assert len(shown[0].photographs.images) == len(shown[1].photographs.images)
 
 
 def test_the_next_command_takes_what_was_decided() -> None:
