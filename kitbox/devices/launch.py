@@ -236,11 +236,13 @@ def _meet(processes: Processes, device: str) -> bool:
     except RuntimeError as error:
         if not _is_lost(error):
             raise
+        fix = "set MASTER_PORT to a port that is free there"
+        if "gloo" in str(error).lower():  # it listens where the own host name leads
+            fix = "set GLOO_SOCKET_IFNAME to the network device by which machines reach each other"
         raise KitboxError(
             f"the {processes.world} processes do not come together at "
             f"{starter.main_address}, port {starter.main_port} ({first_line(error)})",
-            fix="set MASTER_PORT to a port that is free there, or see 'Several devices and "
-            "machines' in docs/scale.md",
+            fix=fix,
         ) from error
     return bool(fabric.node_rank > 0 and fabric.local_rank == 0)
 

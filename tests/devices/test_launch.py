@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -128,6 +129,27 @@ def test_a_started_process_ends_with_the_killed_one_that_started_it() -> None:
         assert output.readline() == "here\n"
         first.kill()
         assert output.read() == ""  # at its end no process holds the pipe
+
+
+def test_machines_whose_host_names_are_local_are_told_the_setting_of_gloo(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Debian has 127.0.1.1 for a machine's own name, where gloo then listens."""
+
+    def fail() -> None:
+        raise RuntimeError(f"Gloo connectFullMesh failed with {refused}")
+
+    refused = "[pair.cc:152] timed out connecting: Connection refused, remote=[127.0.1.1]:3480"
+    place = SimpleNamespace(main_address="10.9.0.1", main_port=29500)
+    fabric = SimpleNamespace(launch=fail, strategy=SimpleNamespace(cluster_environment=place))
+    monkeypatch.setattr(launch, "build_fabric", lambda *_: fabric)
+    with pytest.raises(KitboxError) as caught:
+        launch._meet(Processes(1, 2), "cpu")
+    assert str(caught.value) == (
+        "the 2 processes do not come together at 10.9.0.1, port 29500 (Gloo connectFullMesh failed "
+        f"with {refused}); set GLOO_SOCKET_IFNAME to the network device by which machines reach "
+        "each other"
+    )
 
 
 GONE = "the first process has ended, or its machine cannot be reached; look for its message there, "
