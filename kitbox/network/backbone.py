@@ -237,6 +237,8 @@ def _build_timm(
 
 def _create_empty(name: str, **options: Any) -> Any:
     """Build a network without memory for its weights, in eval mode; draw no random numbers."""
+    import timm  # noqa: F401  # parts of torch that it imports need tensors with values: torch 2.6
+
     with torch.random.fork_rng(devices=[]), torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _create(name, **options).eval()

@@ -245,6 +245,8 @@ def _run_once(
 
     Raises KitboxError for a size that the network does not take on the CPU.
     """
+    import timm  # noqa: F401  # parts of torch that it imports need tensors with values: torch 2.6
+
     with torch.device(device), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         network = Network(plugin).eval()

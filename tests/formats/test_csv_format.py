@@ -173,7 +173,8 @@ def oracle(row: Sequence[float]) -> list[float]:
 
 
 # Few values, so that many are equal; the extremes with their rounding errors among them.
-COSINES = st.sampled_from([1.0, 1.0000001, 0.5, 0.5000001, 0.1, 0.0, -0.3, -0.9999999, -1.0])
+VALUES = [1.0, 1.0000001, 0.5, 0.5000001, 0.1, 0.0, -0.3, -0.9999999, -1.0]
+COSINES = st.sampled_from(np.float32(VALUES).tolist())
 SIMILARITIES = arrays.arrays(
     np.float32, st.tuples(st.integers(1, 4), st.integers(1, 6)), elements=COSINES
 )

@@ -1,6 +1,8 @@
 """Networks: normalisation, pooling, necks, frozen parts and cost."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -48,6 +50,27 @@ def test_a_network_that_cannot_run_without_memory_is_run_with_it(
 
     monkeypatch.setattr(Pooling, "forward", forward)
     assert measure_cost(tiny()) == plain
+
+
+def test_nothing_is_imported_while_tensors_have_no_values() -> None:
+    """torch 2.6 leaves a half of itself behind that is imported so, and fails from then on."""
+    program = """if True:
+        import sys, torch
+        from kitbox.network.network import measure_cost
+        from tests.photographs import tiny
+
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if torch.empty(0).device.type == "meta":
+                    print(name)
+
+        assert "timm" not in sys.modules
+        sys.meta_path.insert(0, Finder())
+        measure_cost(tiny())
+    """
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == ""
 
 
 def test_a_network_whose_operations_cannot_be_counted_is_not_refused(

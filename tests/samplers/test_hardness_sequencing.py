@@ -1,7 +1,6 @@
 """Hardness sequencing: curves, mining by hand and against a slow oracle, and planned epochs."""
 
 import math
-from collections import Counter
 from typing import Any, get_args
 
 import numpy as np
@@ -173,13 +172,14 @@ def test_negatives_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPat
     assert parts.achieved_hardness.tolist() == whole.achieved_hardness.tolist()
 
 
-LISTS = st.lists(
-    st.tuples(st.integers(0, 3590), st.integers(UNKNOWN, 5)), min_size=3, max_size=24
-).filter(
-    lambda images: (
-        max(Counter(label for _, label in images if label >= 0).values(), default=0) > 1
-        and len({label for _, label in images}) > 1
-    )
+TENTHS = st.integers(0, 3590)  # of a degree
+# An individual with two images and another one are always there, else there is nothing to mine.
+LISTS = st.builds(
+    lambda one, two, other, rest: [(one, 0), *rest, (other, 1), (two, 0)],
+    TENTHS,
+    TENTHS,
+    TENTHS,
+    st.lists(st.tuples(TENTHS, st.integers(UNKNOWN, 5)), max_size=21),
 )
 
 
