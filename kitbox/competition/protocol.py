@@ -227,7 +227,9 @@ def split_answers(answers: Iterable[str], competition: Competition) -> list[str]
     """Return the answers that the blanks between the answers of a format would split."""
     if competition.submission.layout not in ("joined", "scored"):
         return []
-    return [answer for answer in answers if answer.split() != [answer]]
+    answers = list(answers)
+    split = {answer for answer in set(answers) if answer.split() != [answer]}
+    return [answer for answer in answers if answer in split] if split else []
 
 
 def refuse_split(answers: Iterable[str], competition: Competition) -> None:

@@ -5,6 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,9 @@ def write(ranking: Ranking, competition: Competition) -> str:
     writer = tables.csv_writer(written)
     if header:
         writer.writerow(header)
+    split = protocol.split_answers(
+        {*chain.from_iterable(ranking.answers.tolist())} - {""}, competition
+    )
     scores = ranking.similarity
     if layout == "long":
         scores = falling_scores(ranking.similarity, unit=competition.submission.unit_scores)
@@ -50,7 +54,8 @@ def write(ranking: Ranking, competition: Competition) -> str:
         ranking.query_ids.tolist(), ranking.answers.tolist(), scores.tolist(), strict=True
     ):
         pairs = [(name, value) for name, value in zip(answers, row, strict=True) if name]
-        protocol.refuse_split((name for name, _ in pairs), competition)
+        if split:  # the row of the first one is told
+            protocol.refuse_split((name for name, _ in pairs), competition)
         match layout:
             case "columns":
                 writer.writerow([query_id, *(name for name, _ in pairs)])

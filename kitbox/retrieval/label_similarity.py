@@ -164,6 +164,8 @@ def _nearest_labels(
         found = np.zeros((len(search.query_ids), k), dtype=np.int64)
         similarity = np.empty(found.shape, dtype=np.float32)
         left = np.arange(len(found))
+    if not len(left):
+        return found, similarity
     queries = {name: getattr(search, name)[left] for name in ("query_ids", "query_images")}
     others = replace(graph, search=replace(search, **queries))
     for rows, each in _best_blocks(others, image_ids, starts):

@@ -83,7 +83,7 @@ def known_images(
     """Return the images of known individuals in a search's gallery."""
     unnamed = ["", competition.images.unknown_label or ""]
     named = labelled.take(~np.isin(labelled.labels, unnamed))
-    return named.take(np.isin(named.image_ids, search.gallery_images))
+    return named.take(rows_of(named.image_ids, search.gallery_images) >= 0)
 
 
 def apply_thresholds(
