@@ -2,13 +2,16 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from kitbox.errors import KitboxError
 from kitbox.network.network import Network
+from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.plugin import Plugin
-from kitbox.training.optimizer import parameter_groups
+from kitbox.training.optimizer import build_optimizer, parameter_groups
 from tests.photographs import tiny
 
 
@@ -89,3 +92,23 @@ def test_a_backbone_whose_layers_are_not_known_is_refused() -> None:
     plugin = tiny(backbone="pretrainedmodels/resnet18", image_size=64, layer_decay=0.5)
     with pytest.raises(KitboxError, match=r"the layers of backbone .* are not known; leave layer"):
         parameter_groups(trained(plugin), plugin)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_all_weights_are_updated_in_one_call_as_one_by_one(name: str) -> None:
+    steps = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        plugin = tiny(optimizer=name, learning_rate=0.1, head_learning_rate=0.2, weight_decay=0.1)
+        whole = TrainedNetwork(Network(plugin), plugin, np.array([2, 3, 4]))
+        optimizer = build_optimizer(plugin, whole)
+        for group in optimizer.param_groups:
+            assert group["fused"] is True
+            group["fused"] = fused
+        for _ in range(3):
+            for parameter in whole.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+        steps.append([parameter.detach() for parameter in whole.parameters()])
+    for one, other in zip(*steps, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
