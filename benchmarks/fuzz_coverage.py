@@ -3,9 +3,10 @@
     python benchmarks/fuzz_coverage.py KIND --memory 3 --faults DIR [--seconds 60] [--folder DIR]
 
 atheris (libFuzzer) runs the readers of kitbox, counts which branches of its code and of Python's
-own parsers each input takes, and changes further what took a new one: half of the time by its own
-changes of bytes, else by those of `fuzz.py`. The checks are those of `fuzz.py`; an input that fails
-one is written to the folder of faults. Code in C, as that of pydantic and torch, is not counted.
+own parsers each input takes, and changes further what took a new one, by its own changes of bytes
+and by those of `fuzz.py`; every third input is a good file that `fuzz.py` changed. The checks are
+those of `fuzz.py`; an input that fails one is written to the folder of faults. Code in C, as that
+of pydantic and torch, is not counted.
 """
 
 import argparse
@@ -60,12 +61,14 @@ class Guided:
             self._finish()
 
     def change(self, data: bytes, longest: int, seed: int) -> bytes:
-        """Return a changed input, by bytes or as fuzz.py changes a good file."""
+        """Return a changed input, by bytes or as fuzz.py changes files, or a changed good file."""
         chance = random.Random(seed)
-        if chance.random() < 0.5:
+        way = chance.randrange(3)
+        if way == 0:
             return bytes(atheris.Mutate(data, longest))
         try:
-            return bytes(self.fuzz.changed(self.target, chance, data)[:longest])
+            before = data if way == 1 else None
+            return bytes(self.fuzz.changed(self.target, chance, before)[:longest])
         except Exception:  # a damaged archive has no members to change
             return bytes(atheris.Mutate(data, longest))
 
