@@ -41,7 +41,7 @@ from kitbox.records import ImageSet, strings
 from kitbox.weights import weight_source
 from kitbox.workspace import Workspace
 
-os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the console script does
 
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

@@ -48,6 +48,8 @@ _SETTLED = 100_000_000
 _BEFORE = "before.json"
 # Where a folder cannot be synced: it may not be listed, or its file system has no such call.
 _UNSYNCED = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP)
+# Permissions of a new file, and those that its owner has in any case.
+_NEW, _OWNER = 0o644, 0o600
 _SEAL = b"kitbox sha256 "
 _SEAL_BYTES = len(_SEAL) + 32
 
@@ -89,7 +91,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     On return the file with its name is on the disk, so that one written later cannot be there
     without it. Whatever goes wrong before, `path` keeps its old content and no partial file stays;
-    that of a killed process is removed by the next one that writes to the folder.
+    that of a killed process is removed by the next one that writes to the folder. A file that is
+    replaced keeps its permissions, so that a group's workspace stays the group's.
     """
     try:
         with _replacement(path) as temporary:
@@ -99,11 +102,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _replacement(path: Path, mode: int = 0o644) -> Iterator[Path]:
+def _replacement(path: Path) -> Iterator[Path]:
     """Yield what `atomic_file` yields; raises OSError."""
     temporary: Path | None = None
     try:
         _prepare(path.parent)
+        mode = _OWNER | path.stat().st_mode & 0o777 if path.is_file() else _NEW
         handle, name = tempfile.mkstemp(".partial", _prefix(path), path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -408,20 +412,20 @@ def append_line(path: Path, line: bytes) -> None:
     """
     path = path.resolve()  # a link stays a link
     try:
-        before, mode = path.read_bytes(), path.stat().st_mode & 0o7777
+        before = path.read_bytes()
         if not os.access(path, os.W_OK):  # which its name does not need
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     except FileNotFoundError:
-        before, mode = b"", 0o644
+        before = b""
     # an editor may have left the last line without a line feed
     between = b"\n" if before and not before.endswith(b"\n") else b""
-    with _replacement(path, mode) as temporary:
+    with _replacement(path) as temporary:
         temporary.write_bytes(before + between + line)
 
 
 def open_positioned(path: Path, *, write: bool = False) -> int:
     """Return the descriptor of a file for `read_at` or, created where missing, `write_at`."""
-    return os.open(path, (os.O_WRONLY | os.O_CREAT if write else os.O_RDONLY) | _BINARY, 0o644)
+    return os.open(path, (os.O_WRONLY | os.O_CREAT if write else os.O_RDONLY) | _BINARY, _NEW)
 
 
 def read_at(file: int, buffer: memoryview, offset: int) -> int:

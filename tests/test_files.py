@@ -58,6 +58,18 @@ def test_a_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.parametrize(("before", "after"), [(0o664, 0o664), (0o640, 0o640), (0o444, 0o644)])
+def test_a_file_that_is_replaced_keeps_its_permissions(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    path = tmp_path / "catalogue.csv"
+    path.write_text("old")
+    path.chmod(before)
+    files.write_text(path, "new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == after
+
+
 def write_partly(path: Path, failure: BaseException) -> NoReturn:
     with files.atomic_file(path) as temporary:
         temporary.write_text("half")

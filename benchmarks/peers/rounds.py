@@ -84,7 +84,7 @@ Round = Mapping[str, Taken]
 def kitbox_side(name: str, command: Sequence[str], **options: Any) -> Side:
     """Return a side in this Python, with what the console script of kitbox sets."""
     root = str(Path(__file__).parents[2])
-    environment = {"GOMP_SPINCOUNT": "0", "PYTHONPATH": root} | options.pop("environment", {})
+    environment = {"GOMP_SPINCOUNT": "3000", "PYTHONPATH": root} | options.pop("environment", {})
     return Side(name, [sys.executable, *command], environment, **options)
 
 
@@ -199,6 +199,8 @@ def show(
     """
     names = list(rounds[0])
     others = [each for each in names if each != name]
+    if not others:
+        raise SystemExit(f"error: there is no side to compare {name} with; name two or more")
     by_clock = {each: against(rounds, name, [each]) for each in others}
     by_work = {each: against(rounds, name, [each], processor_seconds) for each in others}
     best = {

@@ -122,10 +122,7 @@ def remove(path: Path, decision: Decision) -> bool:
 
 
 def _rewrite(path: Path, text: str) -> None:
-    target = path.resolve()  # a link stays a link
-    mode = target.stat().st_mode
-    write_text(target, text)
-    target.chmod(mode)
+    write_text(path.resolve(), text)  # a link stays a link
 
 
 @contextmanager
